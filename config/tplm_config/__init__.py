@@ -1,0 +1,57 @@
+"""Instrument profiles and scan plans: frozen, typed values that live in TOML files."""
+
+from tplm_config.check import check
+from tplm_config.errors import InputError
+from tplm_config.plan import (
+    Background,
+    CardSettings,
+    CrossScan,
+    Excitation,
+    Irf,
+    LineScan,
+    PlanEstimate,
+    PositionScan,
+    RasterScan,
+    Reference,
+    ScanPlan,
+    estimate,
+)
+from tplm_config.profile import InstrumentProfile
+from tplm_config.toml import (
+    bundled,
+    load_plan,
+    load_profile,
+    parse_plan,
+    parse_profile,
+    schema,
+    to_toml,
+)
+from tplm_config.visit import Place, Visit, VisitKind
+
+__all__ = [
+    "Background",
+    "CardSettings",
+    "CrossScan",
+    "Excitation",
+    "InputError",
+    "InstrumentProfile",
+    "Irf",
+    "LineScan",
+    "Place",
+    "PlanEstimate",
+    "PositionScan",
+    "RasterScan",
+    "Reference",
+    "ScanPlan",
+    "Visit",
+    "VisitKind",
+    "bundled",
+    "check",
+    "estimate",
+    "load_plan",
+    "load_profile",
+    "parse_plan",
+    "parse_profile",
+    "schema",
+    "to_toml",
+]

@@ -1,0 +1,99 @@
+"""Whether a plan can be carried out by an instrument, before anything is opened."""
+
+from pathlib import Path
+
+from tplm_config.errors import InputError
+from tplm_config.plan import PlanEstimate, ScanPlan, estimate
+from tplm_config.profile import InstrumentProfile
+
+
+def check(plan: ScanPlan, profile: InstrumentProfile, source: str | Path = "plan") -> PlanEstimate:
+    """Check a plan against a profile's devices, travel and limits.
+
+    Parameters
+    ----------
+    plan : ScanPlan
+        What is to be measured.
+    profile : InstrumentProfile
+        By which instrument.
+    source : str or Path
+        Where the plan came from, for messages.
+
+    Returns
+    -------
+    PlanEstimate
+        What the plan will cost.
+
+    Raises
+    ------
+    InputError
+        With the first thing that cannot be done.
+    """
+    _check_travel(plan, profile, source)
+    power_nw = plan.excitation.power_nw
+    if power_nw is not None:
+        limit = profile.limits.laser_power_nw
+        if power_nw > limit:
+            raise InputError(
+                source,
+                f"found {power_nw:g}",
+                f"the profile '{profile.name}' allows at most {limit:g} nW",
+                "excitation.power_nw",
+            )
+        if profile.attenuator is None or profile.power_meter is None:
+            raise InputError(
+                source,
+                f"found {power_nw:g}",
+                f"the profile '{profile.name}' has no attenuator with power meter to set a power; "
+                "leave the key out to measure with the power as it is",
+                "excitation.power_nw",
+            )
+    if plan.background is not None and profile.shutter is None:
+        raise InputError(
+            source,
+            "a background measurement needs a shutter",
+            f"the profile '{profile.name}' has none; leave [background] out",
+            "background",
+        )
+    if plan.irf is not None:
+        if profile.sample_stage is None:
+            raise InputError(
+                source,
+                "the IRF measurement moves the sample stage",
+                f"the profile '{profile.name}' has none; leave [irf] out",
+                "irf",
+            )
+        low, high = profile.sample_stage.travel_um
+        for key, value in (("x", plan.irf.sample_x_um), ("y", plan.irf.sample_y_um)):
+            if not low <= value <= high:
+                raise InputError(
+                    source,
+                    f"found {value:g}",
+                    f"the sample stage travels from {low:g} to {high:g} µm",
+                    f"irf.sample_{key}_um",
+                )
+    if plan.card.mode == "t3":
+        raise InputError(
+            source,
+            'found "t3"',
+            'no card driver of this version streams photons; use "histogram"',
+            "card.mode",
+        )
+    role = profile.detector_stage
+    return estimate(plan, profile.optics.magnification, role.speed_um_per_s, role.settle_s)
+
+
+def _check_travel(plan: ScanPlan, profile: InstrumentProfile, source: str | Path) -> None:
+    role = profile.detector_stage
+    for visit in plan.visits():
+        stage = profile.stage_position_um(visit.x_um, visit.y_um)
+        for name, axis, value in zip("xy", (role.x, role.y), stage, strict=True):
+            low, high = axis.travel_um
+            if not low <= value <= high:
+                place = visit.x_um if name == "x" else visit.y_um
+                raise InputError(
+                    source,
+                    f"the place {name} = {place:g} µm needs the detector stage at {value:.0f} µm",
+                    f"its {name} axis travels from {low:g} to {high:g} µm "
+                    f"(profile '{profile.name}', magnification {profile.optics.magnification:g})",
+                )

@@ -1,0 +1,402 @@
+"""The scan plan: a frozen value that says what to measure and iterates over its own visits."""
+
+import math
+import random
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, TypeAdapter, model_validator
+
+from tplm_config._model import Model, NonNegativeFloat, PositiveFloat, PositiveInt
+from tplm_config.visit import Place, Visit, VisitKind
+
+Order = Literal["one-way", "bidirectional", "interleaved", "random"]
+Dwell = Annotated[float, Field(gt=0, le=86_400)]
+Micrometres = Annotated[float, Field(ge=-10_000, le=10_000)]
+
+MAX_VISITS = 1_000_000
+MAX_BINS = 65_536
+
+
+class CardSettings(Model):
+    """How the TCSPC card counts."""
+
+    mode: Literal["histogram", "t3"] = "histogram"
+    """``histogram``: the card fills the decay; ``t3``: it streams time-tagged photons."""
+    time_bin_ps: PositiveFloat = 25.0
+    """Width of a time bin; the card's base resolution times a power of two."""
+    range_ns: PositiveFloat = 25.6
+    """Length of the recorded decay; time bin times number of bins."""
+    sync_divider: Literal[1, 2, 4, 8, 16] = 1
+    """Divider of the sync input."""
+    offset_ns: Annotated[float, Field(ge=0, le=100_000)] = 0.0
+    """Time between sync and the first bin."""
+
+    @property
+    def bins(self) -> int:
+        """Number of time bins."""
+        return round(self.range_ns * 1e3 / self.time_bin_ps)
+
+    @model_validator(mode="after")
+    def _whole_bins(self) -> Self:
+        if not 2 <= self.range_ns * 1e3 / self.time_bin_ps <= MAX_BINS + 0.5:
+            raise ValueError(
+                f"range_ns = {self.range_ns:g} in bins of {self.time_bin_ps:g} ps gives "
+                f"{self.range_ns * 1e3 / self.time_bin_ps:.4g} bins; 2 to {MAX_BINS} are allowed"
+            )
+        return self
+
+
+class Excitation(Model):
+    """How the sample is excited; what is left out stays as it is on the instrument."""
+
+    power_nw: PositiveFloat | None = None
+    """Nominal power, before the microscope."""
+    repetition_rate_hz: PositiveFloat | None = None
+    """Pulses per second."""
+
+
+class Background(Model):
+    """Dark dwells with the laser blocked, before and after the passes."""
+
+    dwell_s: Dwell = 10.0
+    when: Literal["before", "after", "both"] = "both"
+    x_um: Micrometres = 0.0
+    y_um: Micrometres = 0.0
+
+
+class Irf(Model):
+    """A dwell on something that scatters the laser, for the instrument response."""
+
+    dwell_s: Dwell = 5.0
+    sample_x_um: Micrometres
+    """Where the sample stage finds the scatterer, such as bare glass beside the film."""
+    sample_y_um: Micrometres = 0.0
+
+
+class Reference(Model):
+    """One place measured again and again, to see drift of position and intensity."""
+
+    every_visits: PositiveInt = 41
+    dwell_s: Dwell = 1.0
+    x_um: Micrometres = 0.0
+    y_um: Micrometres = 0.0
+
+
+class ScanPlan(Model):
+    """What every scan plan has in common.
+
+    A plan is a value: it compares equal by content, round-trips through TOML, and
+    ``for visit in plan.visits()`` is the scan.
+    """
+
+    kind: str
+    dwell_s: Dwell = 1.0
+    """Counting time of one visit; a position is counted ``passes`` times as long."""
+    passes: Annotated[int, Field(ge=1, le=100_000)] = 10
+    """How often the whole path is walked; many short passes are proof against drift."""
+    order: Order = "bidirectional"
+    """``bidirectional``: forth and back by turns; ``one-way``: always forth; ``interleaved``:
+    every other place forth, the others on the way back; ``random``: shuffled for each pass."""
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    """Seed of the random order."""
+    card: CardSettings = CardSettings()
+    excitation: Excitation = Excitation()
+    background: Background | None = None
+    irf: Irf | None = None
+    reference: Reference | None = None
+    operator: Annotated[str, Field(max_length=500)] = ""
+    """Who measures."""
+    sample: Annotated[str, Field(max_length=2000)] = ""
+    """What is measured, in words."""
+    notes: Annotated[str, Field(max_length=10_000)] = ""
+
+    @abstractmethod
+    def places(self) -> tuple[Place, ...]:
+        """Places of the map in path order, shape ``(positions,)``."""
+
+    @model_validator(mode="after")
+    def _not_too_many(self) -> Self:
+        if self.visit_count > MAX_VISITS:
+            raise ValueError(
+                f"the plan has {self.visit_count} visits; at most {MAX_VISITS} are allowed"
+            )
+        return self
+
+    @property
+    @abstractmethod
+    def place_count(self) -> int:
+        """Number of places in the map."""
+
+    @property
+    def visit_count(self) -> int:
+        """Number of visits in the whole plan."""
+        in_passes = self.place_count * self.passes
+        extra = 0
+        if self.background is not None:
+            extra += 2 if self.background.when == "both" else 1
+        if self.irf is not None:
+            extra += 1
+        if self.reference is not None:
+            extra += -(-in_passes // self.reference.every_visits) + 1
+        return in_passes + extra
+
+    def visits(self) -> Iterator[Visit]:
+        """Every visit of the scan, in order; ``visit.index`` counts them from 0."""
+        for index, (kind, pass_index, position, place, dwell_s, extra) in enumerate(self._steps()):
+            yield Visit(
+                index,
+                kind,
+                pass_index,
+                position,
+                place.x_um,
+                place.y_um,
+                dwell_s,
+                shutter_open=kind is not VisitKind.BACKGROUND,
+                sample_xy_um=extra,
+            )
+
+    def _steps(
+        self,
+    ) -> Iterator[tuple[VisitKind, int, int, Place, float, tuple[float, float] | None]]:
+        if self.irf is not None:
+            scatterer = (self.irf.sample_x_um, self.irf.sample_y_um)
+            yield VisitKind.IRF, -1, -1, Place(0.0, 0.0), self.irf.dwell_s, scatterer
+        dark = self.background
+        if dark is not None and dark.when in ("before", "both"):
+            yield VisitKind.BACKGROUND, -1, -1, Place(dark.x_um, dark.y_um), dark.dwell_s, None
+        places = self.places()
+        done = 0
+        for pass_index in range(self.passes):
+            for position in path_order(len(places), pass_index, self.order, self.seed):
+                if self.reference is not None and done % self.reference.every_visits == 0:
+                    yield self._reference_step(self.reference, pass_index)
+                yield VisitKind.MAP, pass_index, position, places[position], self.dwell_s, None
+                done += 1
+        if self.reference is not None:
+            yield self._reference_step(self.reference, self.passes - 1)
+        if dark is not None and dark.when in ("after", "both"):
+            yield VisitKind.BACKGROUND, -1, -1, Place(dark.x_um, dark.y_um), dark.dwell_s, None
+
+    @staticmethod
+    def _reference_step(
+        reference: Reference, pass_index: int
+    ) -> tuple[VisitKind, int, int, Place, float, tuple[float, float] | None]:
+        place = Place(reference.x_um, reference.y_um)
+        return VisitKind.REFERENCE, pass_index, -1, place, reference.dwell_s, None
+
+
+def path_order(count: int, pass_index: int, order: Order, seed: int) -> Sequence[int]:
+    """Order in which one pass visits its places.
+
+    Parameters
+    ----------
+    count : int
+        Number of places.
+    pass_index : int
+        Which pass, from 0.
+    order : {"one-way", "bidirectional", "interleaved", "random"}
+        How passes follow each other.
+    seed : int
+        Seed of the random order; each pass has its own shuffle.
+
+    Returns
+    -------
+    sequence of int
+        A permutation of ``range(count)``.
+    """
+    if order == "bidirectional":
+        return range(count) if pass_index % 2 == 0 else range(count - 1, -1, -1)
+    if order == "interleaved":
+        back = range(count - 1 - count % 2, 0, -2) if count > 1 else range(0)
+        return [*range(0, count, 2), *back]
+    if order == "random":
+        shuffled = list(range(count))
+        random.Random(f"{seed}:{pass_index}").shuffle(shuffled)
+        return shuffled
+    return range(count)
+
+
+def _spread(center_um: float, half_range_um: float, positions: int) -> list[float]:
+    if positions == 1:
+        return [center_um]
+    step = 2 * half_range_um / (positions - 1)
+    # symmetric by construction: the middle of an odd line is exactly the centre
+    return [center_um + step * (i - (positions - 1) / 2) for i in range(positions)]
+
+
+Positions = Annotated[int, Field(ge=1, le=100_000)]
+HalfRange = Annotated[float, Field(gt=0, le=10_000)]
+
+
+class LineScan(ScanPlan):
+    """Equidistant places along x or y."""
+
+    kind: Literal["line"] = "line"
+    axis: Literal["x", "y"] = "x"
+    half_range_um: HalfRange = 2.0
+    """The line reaches this far to both sides of its centre, sample plane."""
+    positions: Positions = 41
+    x_center_um: Micrometres = 0.0
+    y_center_um: Micrometres = 0.0
+
+    @property
+    def place_count(self) -> int:
+        """Number of places in the map."""
+        return self.positions
+
+    def places(self) -> tuple[Place, ...]:
+        """Places of the line from its negative to its positive end."""
+        if self.axis == "x":
+            along = _spread(self.x_center_um, self.half_range_um, self.positions)
+            return tuple(Place(x, self.y_center_um) for x in along)
+        along = _spread(self.y_center_um, self.half_range_um, self.positions)
+        return tuple(Place(self.x_center_um, y) for y in along)
+
+
+class CrossScan(ScanPlan):
+    """A line along x, then a line along y, through one centre."""
+
+    kind: Literal["cross"] = "cross"
+    half_range_um: HalfRange = 2.0
+    positions: Positions = 41
+    """Places on each of the two lines."""
+    x_center_um: Micrometres = 0.0
+    y_center_um: Micrometres = 0.0
+
+    @property
+    def place_count(self) -> int:
+        """Number of places in the map."""
+        return 2 * self.positions
+
+    def places(self) -> tuple[Place, ...]:
+        """Places of the x line, then of the y line."""
+        xs = _spread(self.x_center_um, self.half_range_um, self.positions)
+        ys = _spread(self.y_center_um, self.half_range_um, self.positions)
+        return (
+            *(Place(x, self.y_center_um) for x in xs),
+            *(Place(self.x_center_um, y) for y in ys),
+        )
+
+
+class RasterScan(ScanPlan):
+    """A rectangular grid, walked row by row along x."""
+
+    kind: Literal["raster"] = "raster"
+    x_half_range_um: HalfRange = 2.0
+    y_half_range_um: HalfRange = 2.0
+    x_positions: Positions = 21
+    y_positions: Positions = 21
+    x_center_um: Micrometres = 0.0
+    y_center_um: Micrometres = 0.0
+    passes: Annotated[int, Field(ge=1, le=100_000)] = 2
+
+    @property
+    def place_count(self) -> int:
+        """Number of places in the map."""
+        return self.x_positions * self.y_positions
+
+    def axes_um(self) -> tuple[list[float], list[float]]:
+        """Coordinates of the columns (x) and rows (y)."""
+        return (
+            _spread(self.x_center_um, self.x_half_range_um, self.x_positions),
+            _spread(self.y_center_um, self.y_half_range_um, self.y_positions),
+        )
+
+    def places(self) -> tuple[Place, ...]:
+        """Row by row; unless the order is one-way, every other row runs backwards."""
+        xs, ys = self.axes_um()
+        snake = self.order != "one-way"
+        return tuple(
+            Place(x, y)
+            for row, y in enumerate(ys)
+            for x in (reversed(xs) if snake and row % 2 else xs)
+        )
+
+
+class PositionScan(ScanPlan):
+    """Places listed one by one."""
+
+    kind: Literal["positions"] = "positions"
+    x_um: Annotated[tuple[Micrometres, ...], Field(min_length=1, max_length=100_000)]
+    y_um: tuple[Micrometres, ...] = ()
+    """As long as ``x_um``; empty means 0 throughout."""
+
+    @model_validator(mode="after")
+    def _same_length(self) -> Self:
+        if self.y_um and len(self.y_um) != len(self.x_um):
+            raise ValueError(
+                f"y_um has {len(self.y_um)} values and x_um {len(self.x_um)}; they must be as many"
+            )
+        return self
+
+    @property
+    def place_count(self) -> int:
+        """Number of places in the map."""
+        return len(self.x_um)
+
+    def places(self) -> tuple[Place, ...]:
+        """Places in the order listed."""
+        ys = self.y_um or (0.0,) * len(self.x_um)
+        return tuple(Place(x, y) for x, y in zip(self.x_um, ys, strict=True))
+
+
+AnyScanPlan = Annotated[
+    LineScan | CrossScan | RasterScan | PositionScan, Field(discriminator="kind")
+]
+ANY_SCAN_PLAN: TypeAdapter[ScanPlan] = TypeAdapter(AnyScanPlan)
+
+
+class PlanEstimate(Model):
+    """What a plan will cost."""
+
+    visits: int
+    positions: int
+    counting_s: NonNegativeFloat
+    duration_s: NonNegativeFloat
+    """Counting, stage travel, settling and a little overhead for each visit."""
+    disk_bytes: int
+    """Size while measuring; the finished file is compressed and several times smaller."""
+
+
+def estimate(
+    plan: ScanPlan, magnification: float, speed_um_per_s: float, settle_s: float
+) -> PlanEstimate:
+    """Duration and disk of a plan, with no device in sight.
+
+    Parameters
+    ----------
+    plan : ScanPlan
+        The scan.
+    magnification : float
+        Image-plane length divided by sample-plane length.
+    speed_um_per_s : float
+        Speed of the detector stage, image plane.
+    settle_s : float
+        Wait after each move.
+
+    Returns
+    -------
+    PlanEstimate
+        Number of visits, seconds and bytes.
+    """
+    per_visit_overhead_s = 0.005
+    row_overhead_bytes = 256
+    counting_s = travel_s = 0.0
+    here = Place(0.0, 0.0)
+    count = 0
+    for visit in plan.visits():
+        count += 1
+        counting_s += visit.dwell_s
+        step_um = max(abs(visit.x_um - here.x_um), abs(visit.y_um - here.y_um)) * magnification
+        if step_um > 0:
+            travel_s += step_um / speed_um_per_s + settle_s
+        here = Place(visit.x_um, visit.y_um)
+    return PlanEstimate(
+        visits=count,
+        positions=plan.place_count,
+        counting_s=counting_s,
+        duration_s=counting_s + travel_s + count * per_visit_overhead_s,
+        disk_bytes=math.ceil(count * (plan.card.bins * 4 + row_overhead_bytes)) + 1_000_000,
+    )

@@ -1,0 +1,182 @@
+"""The instrument profile: which driver plays each role, how it is calibrated, what it may do."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from tplm_config._model import Model, NonNegativeFloat, PositiveFloat
+from tplm_config.simulation import SimulationSettings
+
+Driver = Literal["simulated"]
+Sign = Literal[-1, 1]
+
+
+class LaserRole(Model):
+    """The pulsed laser that excites the sample."""
+
+    driver: Driver
+    wavelength_nm: PositiveFloat = 405.0
+    """Excitation wavelength."""
+    warm_up_s: NonNegativeFloat = 0.0
+    """Wait after switching the emission on."""
+
+
+class AttenuatorRole(Model):
+    """A continuously variable attenuator (ND wheel) in the excitation path."""
+
+    driver: Driver
+    timeout_s: PositiveFloat = 30.0
+    """Longest time the wheel may take to reach a transmission."""
+
+
+class ShutterRole(Model):
+    """A shutter between laser and sample."""
+
+    driver: Driver
+
+
+class PowerMeterRole(Model):
+    """A power meter that sees the nominal power, outside the microscope."""
+
+    driver: Driver
+
+
+class CardRole(Model):
+    """The TCSPC card."""
+
+    driver: Driver
+    sync_warm_up_s: NonNegativeFloat = 0.2
+    """Wait after configuring before the rate meters are valid (vendors ask for 100–200 ms)."""
+
+
+class StageAxis(Model):
+    """One axis of the detector stage, in stage (image-plane) micrometres."""
+
+    sign: Sign = 1
+    """+1 if the stage moves towards +x (+y) of the sample image when its reading grows."""
+    zero_um: float = 0.0
+    """Stage reading at which the detector looks at x = 0 (y = 0) of the sample plane."""
+    travel_um: tuple[float, float] = (-12500.0, 12500.0)
+    """Lowest and highest stage reading allowed."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if not self.travel_um[0] < self.travel_um[1]:
+            raise ValueError("travel_um must be [lowest, highest] with lowest < highest")
+        return self
+
+
+class DetectorStageRole(Model):
+    """The stage that carries the detector across the magnified image."""
+
+    driver: Driver
+    x: StageAxis = StageAxis()
+    y: StageAxis = StageAxis()
+    speed_um_per_s: PositiveFloat = 2000.0
+    """Typical speed, used to estimate the duration of a plan."""
+    settle_s: NonNegativeFloat = 0.05
+    """Wait after a move before counting starts."""
+    tolerance_um: PositiveFloat = 5.0
+    """A move has arrived when the read-back is this close to the target."""
+    timeout_s: PositiveFloat = 60.0
+    """Longest time one move may take."""
+
+
+class SampleStageRole(Model):
+    """The stage under the sample: x, y and focus."""
+
+    driver: Driver
+    travel_um: tuple[float, float] = (-2500.0, 2500.0)
+    """Lowest and highest reading allowed on each axis."""
+    timeout_s: PositiveFloat = 60.0
+    """Longest time one move may take."""
+
+
+class TemperatureRole(Model):
+    """The temperature controller of the cryostat."""
+
+    driver: Driver
+
+
+class Optics(Model):
+    """What lies between sample and detector, as calibrated."""
+
+    magnification: PositiveFloat
+    """Image-plane length divided by sample-plane length."""
+    spot_fwhm_nm: PositiveFloat = 500.0
+    """FWHM of the excitation spot on the sample."""
+    throughput_to_sample: Annotated[float, Field(gt=0, le=1)] = 0.374
+    """Share of the nominal power that reaches the sample."""
+    detector_size_um: PositiveFloat
+    """Edge (square) or diameter (disc) of the detector's active area in the image plane."""
+    detector_shape: Literal["square", "disc"] = "square"
+    """Shape of the active area, or of the fibre core in front of it."""
+    dark_counts_hz: NonNegativeFloat = 0.0
+    """Dark count rate of the detector."""
+
+
+class Limits(Model):
+    """What nobody may exceed, whatever a plan says."""
+
+    detector_count_rate_hz: PositiveFloat
+    """The detector is in danger, or its figures are worthless, above this rate."""
+    laser_power_nw: PositiveFloat
+    """Highest nominal power that may be set."""
+    temperature_k: tuple[NonNegativeFloat, PositiveFloat] = (4.0, 325.0)
+    """Lowest and highest set point."""
+
+
+class InstrumentProfile(Model):
+    """One microscope: its devices, its calibration, its limits.
+
+    ``attenuator``, ``shutter``, ``power_meter``, ``sample_stage`` and ``temperature`` may be
+    left out when the microscope has none.
+    """
+
+    name: Annotated[str, Field(min_length=1, max_length=100)]
+    description: str = ""
+    optics: Optics
+    limits: Limits
+    laser: LaserRole
+    card: CardRole
+    detector_stage: DetectorStageRole
+    attenuator: AttenuatorRole | None = None
+    shutter: ShutterRole | None = None
+    power_meter: PowerMeterRole | None = None
+    sample_stage: SampleStageRole | None = None
+    temperature: TemperatureRole | None = None
+    simulation: SimulationSettings = SimulationSettings()
+    """Settings of the virtual microscope; real devices ignore them."""
+
+    def stage_position_um(self, x_um: float, y_um: float) -> tuple[float, float]:
+        """Stage reading (image plane) that looks at a place of the sample plane.
+
+        Parameters
+        ----------
+        x_um, y_um : float
+            Place in the sample plane in micrometres.
+
+        Returns
+        -------
+        tuple of float
+            Stage x and y in image-plane micrometres.
+        """
+        m = self.optics.magnification
+        x, y = self.detector_stage.x, self.detector_stage.y
+        return x.zero_um + x.sign * m * x_um, y.zero_um + y.sign * m * y_um
+
+
+__all__ = [
+    "AttenuatorRole",
+    "CardRole",
+    "DetectorStageRole",
+    "InstrumentProfile",
+    "LaserRole",
+    "Limits",
+    "Optics",
+    "PowerMeterRole",
+    "SampleStageRole",
+    "ShutterRole",
+    "StageAxis",
+    "TemperatureRole",
+]

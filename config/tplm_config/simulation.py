@@ -1,0 +1,217 @@
+"""Settings of the virtual microscope: the sample, the light, the card and the moving parts."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from tplm_config._model import Fraction, Model, NonNegativeFloat, PositiveFloat, PositiveInt
+
+
+class FilmSettings(Model):
+    """A film of nanocrystals on glass, described by formulas."""
+
+    kind: Literal["film"] = "film"
+    """Which sample model this is."""
+    emission_fwhm_nm: PositiveFloat = 600.0
+    """Full width at half maximum of the light on the sample at the instant of the pulse, nm."""
+    prompt_share: Fraction = 0.9
+    """Height of the exponential part of the decay at time zero; the power law has the rest."""
+    prompt_lifetime_ns: PositiveFloat = 2.3
+    """Lifetime of the exponential part, ns."""
+    delayed_onset_ns: PositiveFloat = 1.0
+    """Time t0 of the delayed part (1 + t/t0)^-exponent, ns."""
+    delayed_exponent: Annotated[float, Field(gt=1)] = 1.5
+    """Exponent of the power law; above 1, so that the number of photons is finite."""
+    d_cm2_per_s: NonNegativeFloat | None = None
+    """A fixed diffusivity along one axis, cm²/s; when absent, D follows from the excitation."""
+    d_slow_cm2_per_s: NonNegativeFloat = 0.01
+    """Diffusivity of a film at rest, cm²/s: D = slow + memory·exp(-Δt/τ), at 295 K."""
+    d_memory_cm2_per_s: NonNegativeFloat = 0.14
+    """What closely spaced excitations add to the diffusivity at most, cm²/s, at 295 K."""
+    memory_us: PositiveFloat = 6.0
+    """Time τ in which a nanocrystal forgets its last excitation, µs."""
+    fastest_temperature_k: PositiveFloat = 150.0
+    """Temperature of the largest diffusivity, K."""
+    edge_nm: PositiveFloat = 8.3
+    """Edge length of a nanocrystal, nm: sets its absorption cross-section."""
+    detected_per_incident_photon: NonNegativeFloat = 8.0e-4
+    """Photons that would be counted over the whole image plane for each photon on the film."""
+    amplitude_contrast: Annotated[float, Field(ge=0, le=0.5)] = 0.1
+    """How much the brightness varies from place to place, rms, relative."""
+    amplitude_length_um: PositiveFloat = 8.0
+    """Length over which the brightness varies, µm."""
+    film_edge_um: float = 50.0
+    """Sample-stage x beyond which there is bare glass, µm."""
+    glass_scatter_per_incident_photon: NonNegativeFloat = 3.0e-4
+    """Scattered laser photons counted over the image plane for each photon on bare glass."""
+
+
+class LaserSettings(Model):
+    """The pulsed laser."""
+
+    full_scale_nw: PositiveFloat = 100.0
+    """Average power leaving the laser at power fraction 1, whatever the repetition rate, nW."""
+    min_rate_hz: PositiveFloat = 0.1e6
+    """Lowest repetition rate, Hz."""
+    max_rate_hz: PositiveFloat = 40.0e6
+    """Highest repetition rate, Hz."""
+    start_rate_hz: PositiveFloat = 2.5e6
+    """Repetition rate when switched on, Hz."""
+    noise_rms: Annotated[float, Field(ge=0, le=0.2)] = 0.005
+    """Slow power noise, rms, relative."""
+    drift_nm_per_h: tuple[float, float] = (0.0, 0.0)
+    """Drift of the spot on the sample along x and y, nm per hour."""
+
+    @model_validator(mode="after")
+    def _rates_in_order(self) -> "LaserSettings":
+        if not self.min_rate_hz <= self.start_rate_hz <= self.max_rate_hz:
+            raise ValueError("start_rate_hz must lie between min_rate_hz and max_rate_hz")
+        return self
+
+
+class AttenuatorSettings(Model):
+    """The motorised neutral-density wheel in the excitation path."""
+
+    min_transmission: Annotated[float, Field(gt=0, lt=1)] = 1.0e-4
+    """Transmission of the darkest place of the wheel."""
+    start_transmission: Annotated[float, Field(gt=0, le=1)] = 0.01
+    """Transmission when switched on."""
+    density_per_s: PositiveFloat = 2.0
+    """Speed of the wheel, optical density per second."""
+
+    @model_validator(mode="after")
+    def _start_on_the_wheel(self) -> "AttenuatorSettings":
+        if self.start_transmission < self.min_transmission:
+            raise ValueError("start_transmission must not be below min_transmission")
+        return self
+
+
+class ShutterSettings(Model):
+    """The shutter before the sample."""
+
+    travel_s: NonNegativeFloat = 0.004
+    """Time from the command until the light passes or is blocked, s."""
+
+
+class PowerMeterSettings(Model):
+    """The power meter behind the beam sampler, after the attenuator and before the shutter."""
+
+    zero_offset_nw: float = 0.01
+    """What it reads in the dark, nW."""
+    noise_nw: NonNegativeFloat = 0.002
+    """Noise of one reading, rms, nW."""
+    noise_rms: NonNegativeFloat = 0.001
+    """Noise of one reading in proportion to the power, rms."""
+
+
+class DetectionSettings(Model):
+    """The detector and the timing card."""
+
+    response_fwhm_ps: PositiveFloat = 80.0
+    """Full width at half maximum of the Gaussian part of the response, ps."""
+    response_tail_share: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of the photons in the exponential tail of the response."""
+    response_tail_ps: Annotated[float, Field(gt=0, le=1000)] = 200.0
+    """Time constant of the tail, ps."""
+    time_zero_ps: NonNegativeFloat = 2000.0
+    """Delay of the light after its sync pulse, ps."""
+    dead_time_ns: NonNegativeFloat = 80.0
+    """Time after a count in which no other is registered, ns."""
+    ambient_rate_hz: NonNegativeFloat = 50.0
+    """Counts by room light, with the shutter open or closed, Hz."""
+    laser_background_hz_per_nw: NonNegativeFloat = 20.0
+    """Constant background caused by the laser, Hz for each nW (nominal) through the shutter."""
+    base_resolution_ps: Annotated[float, Field(ge=1, le=250)] = 25.0
+    """Narrowest time bin of the card, ps."""
+    max_bins: PositiveInt = 32768
+    """Largest number of time bins."""
+    max_sync_rate_hz: PositiveFloat = 40.0e6
+    """Highest sync rate behind the divider, Hz."""
+    max_count_rate_hz: PositiveFloat = 5.0e6
+    """Count rate above which the card raises its flag, Hz."""
+    counter_max: Annotated[int, Field(ge=1, le=2**32 - 1)] = 2**32 - 1
+    """Largest number of counts in one bin."""
+    stop_on_overflow: bool = True
+    """Whether a full bin ends the measurement."""
+
+
+class StageSettings(Model):
+    """A motorised stage; all its axes are alike."""
+
+    lower_limit_um: float = -12500.0
+    """Lower end of the travel, µm."""
+    upper_limit_um: float = 12500.0
+    """Upper end of the travel, µm."""
+    speed_um_per_s: PositiveFloat = 2000.0
+    """Largest speed, µm/s."""
+    acceleration_um_per_s2: PositiveFloat = 20000.0
+    """Acceleration, µm/s²."""
+    repeatability_um: NonNegativeFloat = 0.5
+    """Error of where it really arrives, rms, µm; the reported position does not show it."""
+
+    @model_validator(mode="after")
+    def _limits_enclose_the_start(self) -> "StageSettings":
+        if not self.lower_limit_um <= 0.0 <= self.upper_limit_um:
+            raise ValueError("the limits must enclose 0, where the stage starts")
+        return self
+
+
+class ThermostatSettings(Model):
+    """The cryostat with its temperature controller."""
+
+    base_temperature_k: PositiveFloat = 7.0
+    """Lowest temperature, K; where the sample goes when the heater fails."""
+    max_temperature_k: PositiveFloat = 320.0
+    """Highest set point, K."""
+    start_temperature_k: PositiveFloat = 295.0
+    """Temperature and set point when switched on, K."""
+    ramp_k_per_min: PositiveFloat = 10.0
+    """Ramp rate of the set point when switched on, K/min."""
+    lag_s: PositiveFloat = 20.0
+    """Time constant with which the sample follows the ramp, s."""
+    cooling_s: PositiveFloat = 900.0
+    """Time constant of cooling to the base temperature without a heater, s."""
+    noise_k: NonNegativeFloat = 0.005
+    """Noise of one reading, rms, K."""
+
+    @model_validator(mode="after")
+    def _temperatures_in_order(self) -> "ThermostatSettings":
+        if not self.base_temperature_k <= self.start_temperature_k <= self.max_temperature_k:
+            raise ValueError("start_temperature_k must lie between base and maximum")
+        return self
+
+
+class SimulationSettings(Model):
+    """Everything the virtual microscope needs beyond the optics of the profile."""
+
+    seed: Annotated[int, Field(ge=0)] = 1
+    """Seed of all random numbers: same seed and same calls give the same counts."""
+    speed: PositiveFloat | None = None
+    """Simulated seconds per second; absent = as fast as the machine allows."""
+    # A further sample model makes this a union discriminated by `kind`.
+    sample: FilmSettings = FilmSettings()
+    """The sample."""
+    laser: LaserSettings = LaserSettings()
+    """The laser."""
+    attenuator: AttenuatorSettings = AttenuatorSettings()
+    """The neutral-density wheel."""
+    shutter: ShutterSettings = ShutterSettings()
+    """The shutter."""
+    power_meter: PowerMeterSettings = PowerMeterSettings()
+    """The power meter."""
+    detection: DetectionSettings = DetectionSettings()
+    """The detector and the timing card."""
+    detector_stage: StageSettings = StageSettings()
+    """The stage that carries the detector through the image plane."""
+    sample_stage: StageSettings = StageSettings(
+        lower_limit_um=-2500.0,
+        upper_limit_um=2500.0,
+        speed_um_per_s=200.0,
+        acceleration_um_per_s2=2000.0,
+        repeatability_um=0.01,
+    )
+    """The stage that carries the sample."""
+    focus_depth_um: PositiveFloat = 0.8
+    """Defocus z at which the variance of the spot has doubled, µm."""
+    thermostat: ThermostatSettings = ThermostatSettings()
+    """The cryostat."""

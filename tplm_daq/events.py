@@ -1,0 +1,182 @@
+"""What a run tells its observers: small frozen events, each expressible as JSON."""
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tplm_config import Visit
+from tplm_drivers import SafeState
+
+
+class RunState(StrEnum):
+    """What a run is doing; see the drawing in `tplm_daq.runner`."""
+
+    IDLE = "idle"
+    PREPARING = "preparing"
+    MOVING = "moving"
+    COUNTING = "counting"
+    PAUSED = "paused"
+    FINISHING = "finishing"
+
+
+class Ending(StrEnum):
+    """Why a run ended."""
+
+    COMPLETED = "completed"
+    STOPPED = "stopped"
+    ABORTED = "aborted"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class VisitRecord:
+    """What one visit measured.
+
+    Attributes
+    ----------
+    visit : Visit
+        What was planned.
+    started_s : float
+        Device time since the scan began.
+    live_s : float
+        How long the card counted.
+    stage_x_um, stage_y_um : float
+        Where the detector stage read back, image plane.
+    sync_rate_hz, count_rate_hz : float
+        Rates during the dwell.
+    temperature_k, power_nw : float
+        Read back after the dwell; NaN where there is no such device.
+    flags : frozenset of str
+        What the card complained of.
+    counts : ndarray of uint32, shape (bins,)
+        The histogram.
+    """
+
+    visit: Visit
+    started_s: float
+    live_s: float
+    stage_x_um: float
+    stage_y_um: float
+    sync_rate_hz: float
+    count_rate_hz: float
+    temperature_k: float
+    power_nw: float
+    flags: frozenset[str]
+    counts: NDArray[np.uint32]
+
+
+@dataclass(frozen=True, slots=True)
+class InstrumentSettings:
+    """What the devices read back when everything was set; None where there is no device."""
+
+    repetition_rate_hz: float
+    time_bin_ps: float
+    bins: int
+    offset_ns: float
+    sync_divider: int
+    sync_rate_hz: float
+    power_nw: float | None
+    transmission: float | None
+    temperature_k: float | None
+    temperature_set_point_k: float | None
+    sample_position_um: tuple[float, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class RunStarted:
+    """The instrument is ready and the first visit follows."""
+
+    visits_planned: int
+    visits_to_do: int
+    settings: InstrumentSettings
+
+
+@dataclass(frozen=True, slots=True)
+class StateChanged:
+    """The run does something else now."""
+
+    state: RunState
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class VisitStarted:
+    """The stage sets off for a visit."""
+
+    visit: Visit
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class VisitMeasured:
+    """The counts of a visit are here; the store writes them, and may end the run."""
+
+    record: VisitRecord
+
+
+@dataclass(frozen=True, slots=True)
+class VisitStored:
+    """The counts of a visit are safe on the disk: it will never be measured again."""
+
+    index: int
+    total_counts: int
+    done: int
+    to_do: int
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something worth a sentence."""
+
+    level: Literal["info", "warning", "error"]
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunEnded:
+    """The run is over and the instrument is safe, or says why not."""
+
+    ending: Ending
+    message: str
+    visits_done: int
+    safe_state: SafeState
+
+
+Event = (
+    RunStarted | StateChanged | VisitStarted | VisitMeasured | VisitStored | Notice | RunEnded
+)
+Observer = Callable[[Event], None]
+
+
+def to_json(event: Event) -> dict[str, Any]:
+    """An event as plain values for JSON; histograms shrink to their total.
+
+    Returns
+    -------
+    dict
+        ``{"event": "visit-stored", …}``.
+    """
+    name = "".join(f"-{c.lower()}" if c.isupper() else c for c in type(event).__name__).lstrip("-")
+    return {"event": name, **_plain(event)}
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value):
+        return {
+            field.name: _plain(getattr(value, field.name))
+            for field in dataclasses.fields(value)
+        }
+    if isinstance(value, np.ndarray):
+        return {"bins": int(value.size), "total": int(value.sum())}
+    if isinstance(value, frozenset | set):
+        return sorted(value)
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not np.isfinite(value):
+        return None
+    return value

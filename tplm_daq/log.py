@@ -1,0 +1,32 @@
+"""A log file of everything a run tells."""
+
+import json
+from pathlib import Path
+from typing import Self
+
+from tplm_config import InputError
+from tplm_daq.events import Event, VisitMeasured, to_json
+from tplm_daq.store.nexus import utc_now
+
+
+class EventLog:
+    """An observer that writes one JSON object a line, each with the wall's time."""
+
+    def __init__(self, path: str | Path) -> None:
+        self._path = Path(path)
+        try:
+            self._file = self._path.open("a", encoding="utf-8", buffering=1)
+        except OSError as error:
+            raise InputError(path, f"the log cannot be written ({error.strerror})") from None
+
+    def __call__(self, event: Event) -> None:
+        """Write an event; a measured visit is logged once it is stored."""
+        if not isinstance(event, VisitMeasured):
+            line = json.dumps({"at": utc_now(), **to_json(event)}, ensure_ascii=False)
+            self._file.write(f"{line}\n")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()

@@ -1,0 +1,126 @@
+"""One measurement from beginning to end: plan, instrument, file, run, and a safe way out."""
+
+import signal
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+from tplm_config import InputError, ScanPlan, check
+from tplm_daq.events import Notice, Observer
+from tplm_daq.runner import Runner, RunOutcome
+from tplm_daq.store import ScanHeader, ScanWriter
+from tplm_drivers import Instrument
+
+STOP_SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
+"""Whatever of these the system has ends a run at once and safely."""
+
+
+def begin(
+    instrument: Instrument, plan: ScanPlan, out: str | Path, source: str | Path = "plan"
+) -> ScanWriter:
+    """Check a plan against the open instrument and make its file.
+
+    Raises
+    ------
+    InputError
+        If the instrument cannot carry out the plan, or the file cannot be made.
+    """
+    check(plan, instrument.profile, source)
+    card = plan.card
+    allowed = instrument.card.allowed_time_bins_ps()
+    if not any(abs(card.time_bin_ps - bin_ps) < 1e-6 * bin_ps for bin_ps in allowed):
+        listed = ", ".join(f"{bin_ps:g}" for bin_ps in allowed[:12])
+        raise InputError(
+            source,
+            f"found {card.time_bin_ps:g}",
+            f"the card can make {listed}{' …' if len(allowed) > 12 else ''} ps",
+            "card.time_bin_ps",
+        )
+    if card.bins > instrument.card.max_bins():
+        raise InputError(
+            source,
+            f"{card.range_ns:g} ns in bins of {card.time_bin_ps:g} ps are {card.bins} bins",
+            f"the card has at most {instrument.card.max_bins()}; use longer bins",
+            "card.range_ns",
+        )
+    header = ScanHeader(
+        plan=plan,
+        time_bin_ps=card.time_bin_ps,
+        bins=card.bins,
+        offset_ns=card.offset_ns,
+        profile=instrument.profile,
+        identities={role: device.identify() for role, device in instrument.devices().items()},
+    )
+    return ScanWriter.create(out, header)
+
+
+def measure(
+    runner: Runner,
+    instrument: Instrument,
+    writer: ScanWriter,
+    observers: Iterable[Observer] = (),
+) -> RunOutcome:
+    """Measure what a file still lacks, and finish the file.
+
+    Parameters
+    ----------
+    runner : Runner
+        May already have been told to stop.
+    instrument : Instrument
+        Open devices; safe afterwards.
+    writer : ScanWriter
+        The file; stays open, so that the caller decides when to let go.
+    observers : iterable of callable
+        Told of every event after the file.
+
+    Returns
+    -------
+    RunOutcome
+        How it ended; the visits measured are in the file in any case.
+    """
+    runner.subscribe(writer, essential=True)
+    for observer in observers:
+        runner.subscribe(observer)
+    writer.note({"event": "session", "profile": instrument.profile.name})
+    outcome = runner.run(instrument, writer.plan, writer.todo, started_s=writer.elapsed_s)
+    if not isinstance(outcome.error, OSError):
+        try:
+            writer.finish()
+        except OSError as error:
+            text = (
+                f"{writer.path} keeps its uncompressed form, complete and readable, because it "
+                f"could not be rewritten ({error.strerror or error})"
+            )
+            runner.emit(Notice("warning", "not-packed", text))
+    return outcome
+
+
+@contextmanager
+def stopping_on_signals(runner: Runner) -> Iterator[None]:
+    """Let Ctrl-C and the system's requests end a run at once and safely.
+
+    The first signal aborts the run. A second Ctrl-C is for a device that hangs in a call: it
+    interrupts that call, and the laser is still switched off on the way out. Outside the main
+    thread, where Python delivers no signals, this does nothing.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    received: list[int] = []
+
+    def handle(number: int, _frame: FrameType | None) -> None:
+        received.append(number)
+        name = signal.Signals(number).name
+        runner.abort(f"stopped at once by {'Ctrl-C' if name == 'SIGINT' else name}")
+        if len(received) > 1 and number == signal.SIGINT and not runner.finishing:
+            raise KeyboardInterrupt
+
+    numbers = [getattr(signal, name) for name in STOP_SIGNALS if hasattr(signal, name)]
+    before = {number: signal.signal(number, handle) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

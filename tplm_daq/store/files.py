@@ -1,0 +1,96 @@
+"""File calls that do what they say: whole writes, durable replaces, reserved space."""
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+BLOCK = 1 << 20
+
+
+def write_at(fd: int, offset: int, data: bytes) -> None:
+    """Write all of ``data`` at an offset; a short write at a full disk becomes an error.
+
+    Raises
+    ------
+    OSError
+        With ``ENOSPC`` if the disk takes no more.
+    """
+    view = memoryview(data)
+    while view:
+        if hasattr(os, "pwrite"):
+            written = os.pwrite(fd, view, offset)
+        else:  # Windows
+            os.lseek(fd, offset, os.SEEK_SET)
+            written = os.write(fd, view)
+        if written == 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        view = view[written:]
+        offset += written
+
+
+def read_at(fd: int, offset: int, size: int) -> bytes:
+    """Read up to ``size`` bytes at an offset."""
+    if hasattr(os, "pread"):
+        return os.pread(fd, size, offset)
+    os.lseek(fd, offset, os.SEEK_SET)  # Windows
+    return os.read(fd, size)
+
+
+def sync_data(fd: int) -> None:
+    """Have the disk confirm what was written."""
+    getattr(os, "fdatasync", os.fsync)(fd)
+
+
+def reserve(path: Path) -> None:
+    """Make the disk set aside every byte of a file, so that later writes cannot find it full.
+
+    Raises
+    ------
+    OSError
+        If there is not enough room.
+    """
+    fd = os.open(path, os.O_RDWR | getattr(os, "O_BINARY", 0))
+    try:
+        size = os.fstat(fd).st_size
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(fd, 0, size)
+        else:
+            # Windows and macOS: what reads back as zeros is written as zeros, block by block
+            for offset in range(0, size, BLOCK):
+                write_at(fd, offset, read_at(fd, offset, min(BLOCK, size - offset)))
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Write a temporary file beside ``path``; on success it takes its place, durably.
+
+    On any failure the temporary file is removed and ``path`` stays as it was.
+    """
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        yield temporary
+        fd = os.open(temporary, os.O_RDWR | getattr(os, "O_BINARY", 0))
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Have the disk confirm the names in a folder; Windows has no such call."""
+    if os.name == "nt":
+        return
+    fd = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

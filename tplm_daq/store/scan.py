@@ -1,0 +1,285 @@
+"""Reading a scan file, finished or not."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Literal
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from tplm_config import (
+    CrossScan,
+    InputError,
+    InstrumentProfile,
+    LineScan,
+    PositionScan,
+    RasterScan,
+    ScanPlan,
+    parse_plan,
+    parse_profile,
+)
+from tplm_daq.store.layout import (
+    COLUMNS,
+    COUNTS,
+    CRC,
+    FORMAT,
+    JOURNAL,
+    KINDS,
+    MEASURED,
+    T_NS,
+    VISITS,
+    row_crc,
+)
+from tplm_daq.store.nexus import ScanHeader, read_header
+
+F64 = NDArray[np.float64]
+I64 = NDArray[np.int64]
+Axis = Literal["x", "y"]
+
+
+@dataclass(frozen=True)
+class ScanMap:
+    """Counts by position and time, summed over passes; unpacks as ``counts, x_um, t_ns``.
+
+    Attributes
+    ----------
+    counts : ndarray of int64, shape (positions, bins)
+        Photons.
+    x_um : ndarray, shape (positions,)
+        Place along the scanned axis, sample plane.
+    t_ns : ndarray, shape (bins,)
+        Centres of the time bins after the sync pulse.
+    exposure_s : ndarray, shape (positions,)
+        Time counted at each position; 0 where nothing was measured.
+    """
+
+    counts: I64
+    x_um: F64
+    t_ns: F64
+    exposure_s: F64
+
+    def __iter__(self) -> Any:
+        """Iterate over counts, x_um and t_ns."""
+        return iter((self.counts, self.x_um, self.t_ns))
+
+
+@dataclass(frozen=True)
+class Scan:
+    """A scan file's content; histograms are read from the file when asked for.
+
+    Attributes
+    ----------
+    path : Path
+        The file.
+    header : ScanHeader
+        Plan, profile, identities, time axis.
+    columns : mapping of str to ndarray, shape (visits,)
+        One value per visit, by the names in `tplm_daq.store.layout.COLUMNS`.
+    stored : ndarray of bool, shape (visits,)
+        Which visits are there, checksum verified.
+    journal : tuple of dict
+        What happened, oldest first.
+    """
+
+    path: Path
+    header: ScanHeader
+    columns: Mapping[str, NDArray[Any]]
+    stored: NDArray[np.bool_]
+    journal: tuple[dict[str, Any], ...]
+    position_counts: I64
+    """Counts of each place of the plan, shape ``(places, bins)``, summed over stored visits."""
+
+    @property
+    def plan(self) -> ScanPlan:
+        """The plan measured."""
+        return self.header.plan
+
+    @property
+    def complete(self) -> bool:
+        """Whether every visit of the plan is there."""
+        return bool(self.stored.all())
+
+    @property
+    def ending(self) -> str | None:
+        """How the last run ended; None while it runs or if it was killed."""
+        for line in reversed(self.journal):
+            if line.get("event") == "run-ended":
+                return str(line["ending"])
+            if line.get("event") == "run-started":
+                return None
+        return None
+
+    @property
+    def exposure_s(self) -> F64:
+        """Time counted at each place of the plan, shape ``(places,)``."""
+        return np.bincount(
+            self.columns["position_index"][self._map_rows],
+            weights=self.columns["live_s"][self._map_rows],
+            minlength=self.plan.place_count,
+        )
+
+    @property
+    def sync_rate_hz(self) -> float | None:
+        """Mean pulses per second over the map's visits; None if unknown."""
+        rates = self.columns["sync_rate_hz"][self._map_rows]
+        rates = rates[np.isfinite(rates) & (rates > 0)]
+        return float(rates.mean()) if rates.size else None
+
+    @property
+    def _map_rows(self) -> NDArray[np.bool_]:
+        return self.stored & (self.columns["position_index"] >= 0)
+
+    def map(self, axis: Axis | None = None) -> ScanMap:
+        """Counts along one axis, positions in ascending order; see `project`."""
+        return project(
+            self.plan, self.position_counts, self.exposure_s, self.header.t_ns, axis
+        )
+
+    def totals(self, kind: str) -> tuple[F64, F64, I64]:
+        """Visits of one kind: when they began, how long they counted, and their total counts."""
+        rows = np.flatnonzero(self.stored & (self.columns["kind"] == KINDS.index(kind)))
+        counts = self.histograms(rows)
+        return (
+            self.columns["started_s"][rows],
+            self.columns["live_s"][rows],
+            counts.sum(axis=1, dtype=np.int64),
+        )
+
+    def histograms(self, rows: NDArray[Any]) -> NDArray[np.uint32]:
+        """Raw histograms of some visits, shape ``(len(rows), bins)``."""
+        with h5py.File(self.path, "r") as file:
+            dataset = file[COUNTS]
+            if rows.size == 0:
+                return np.zeros((0, self.header.bins), dtype=np.uint32)
+            return np.stack([dataset[int(row)] for row in rows])
+
+
+def default_axis(plan: ScanPlan) -> Axis:
+    """The axis that a map takes when none is named."""
+    if isinstance(plan, LineScan):
+        return plan.axis
+    if isinstance(plan, PositionScan) and len(set(plan.x_um)) == 1 and len(set(plan.y_um)) > 1:
+        return "y"
+    return "x"
+
+
+def project(
+    plan: ScanPlan, counts: I64, exposure_s: F64, t_ns: F64, axis: Axis | None = None
+) -> ScanMap:
+    """Bring the counts of a plan's places into a map along one axis.
+
+    Parameters
+    ----------
+    plan : ScanPlan
+        Whose places they are.
+    counts : ndarray, shape (places, bins)
+        Counts of each place.
+    exposure_s : ndarray, shape (places,)
+        Time counted at each place.
+    t_ns : ndarray, shape (bins,)
+        Time axis.
+    axis : {"x", "y"}, optional
+        Which line of a cross; a line has only its own. A raster is summed over its other axis.
+
+    Returns
+    -------
+    ScanMap
+        Positions in ascending order.
+
+    Raises
+    ------
+    InputError
+        If the plan has no map along that axis.
+    """
+    wanted = axis or default_axis(plan)
+    if isinstance(plan, LineScan) and wanted != plan.axis:
+        raise InputError("axis", f"a line along {plan.axis} has no map along {wanted}")
+    places = plan.places()
+    along = np.array([place.x_um if wanted == "x" else place.y_um for place in places])
+    rows = np.arange(len(places))
+    if isinstance(plan, CrossScan):
+        rows = rows[: plan.positions] if wanted == "x" else rows[plan.positions :]
+    if isinstance(plan, RasterScan):
+        x_um, slot = np.unique(along, return_inverse=True)
+        line = np.zeros((x_um.size, counts.shape[1]), dtype=np.int64)
+        np.add.at(line, slot, counts)
+        return ScanMap(line, x_um, t_ns, np.bincount(slot, exposure_s, x_um.size))
+    rows = rows[np.argsort(along[rows], kind="stable")]
+    return ScanMap(counts[rows], along[rows], t_ns, exposure_s[rows])
+
+
+def read_scan(path: str | Path) -> Scan:
+    """Read a scan file, whether finished, running, or left behind by a crash.
+
+    Raises
+    ------
+    InputError
+        If it is not a scan file of ours.
+    """
+    path = Path(path)
+    try:
+        with h5py.File(path, "r") as file:
+            found = file.attrs.get("format")
+            if found != FORMAT:
+                raise InputError(
+                    path,
+                    f"an HDF5 file, but its format is {found!r}",
+                    f"a scan file of this program has format {FORMAT!r}",
+                )
+            return _read(path, file)
+    except FileNotFoundError:
+        raise InputError(path, "no such file") from None
+    except InputError:
+        raise
+    except (OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
+        detail = str(error).split("\n", 1)[0][:200]
+        raise InputError(path, f"not a readable scan file ({detail})") from None
+
+
+def _read(path: Path, file: h5py.File) -> Scan:
+    raw = read_header(file)
+    visits, bins = file[COUNTS].shape
+    header = ScanHeader(
+        plan=parse_plan(raw["plan"], f"{path} (its plan)"),
+        profile=None
+        if raw["profile"] is None
+        else parse_profile(raw["profile"], f"{path} (its profile)"),
+        time_bin_ps=raw["time_bin_ps"],
+        bins=bins,
+        offset_ns=raw["offset_ns"],
+        identities=raw["identities"],
+        created=raw["created"],
+        software=raw["software"],
+    )
+    columns = {column.name: file[f"{VISITS}/{column.name}"][()] for column in COLUMNS}
+    if header.plan.visit_count != visits or any(c.shape != (visits,) for c in columns.values()):
+        raise InputError(path, "its tables do not have one row for each visit of its plan")
+    stored = np.zeros(visits, dtype=np.bool_)
+    by_position = np.zeros((header.plan.place_count, bins), dtype=np.int64)
+    crc = file[CRC][()]
+    counts = file[COUNTS]
+    for row in np.flatnonzero(crc):
+        histogram = counts[row]
+        measured = b"".join(columns[column.name][row].tobytes() for column in MEASURED)
+        if row_crc(measured, histogram.astype("<u4", copy=False).tobytes()) != crc[row]:
+            continue
+        stored[row] = True
+        position = columns["position_index"][row]
+        if position >= 0:
+            by_position[position] += histogram
+    journal = file[JOURNAL][()].tobytes().split(b"\0", 1)[0]
+    for values in columns.values():
+        values.flags.writeable = False
+    return Scan(
+        path=path,
+        header=header,
+        columns=MappingProxyType(columns),
+        stored=stored,
+        # a last line without its end was cut by a crash
+        journal=tuple(json.loads(line) for line in journal.split(b"\n")[:-1]),
+        position_counts=by_position,
+    )
