@@ -19,9 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 from ptufile import PqFileError, PtuFile
 
+from tplm_config import InputError
 from tplm_daq.t3 import T2_FORMATS, T3_FORMATS, T3Decoder, T3Format
 
-__all__ = ["PtuError", "PtuHistogram", "read_ptu"]
+__all__ = ["PtuError", "PtuHistogram", "printable", "read_ptu"]
 
 # ptufile logs oddities of sound files (SymPhoTime numbers its laser heads from 1); without a
 # handler they would land on the terminal of whoever has not set up logging.
@@ -38,7 +39,7 @@ _TIME_BIN_LIMITS_S = (1e-13, 1e-3)
 _SYNC_PERIOD_LIMITS_S = (1e-10, 1e3)
 
 
-class PtuError(ValueError):
+class PtuError(InputError):
     """A .ptu file that cannot be read; its text is one sentence for a person.
 
     Parameters
@@ -52,15 +53,16 @@ class PtuError(ValueError):
     """
 
     def __init__(self, path: str | os.PathLike[str], found: str, allowed: str) -> None:
-        super().__init__(path, found, allowed)
-        self.path = Path(path)
-        self.found = found
-        self.allowed = allowed
-
-    def __str__(self) -> str:
         # A damaged header can put line ends and worse into what was found.
-        text = f"{self.path}: {self.found}; {self.allowed}"
-        return "".join(c if c.isprintable() else "?" for c in text)
+        super().__init__(printable(str(path)), printable(found), allowed)
+
+    def __reduce__(self) -> tuple[type[PtuError], tuple[str, str, str]]:
+        return type(self), (self.source, self.problem, self.allowed)
+
+
+def printable(text: str) -> str:
+    """Return a text with a question mark for each character that does not print."""
+    return "".join(c if c.isprintable() else "?" for c in text)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

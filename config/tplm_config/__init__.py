@@ -1,6 +1,6 @@
 """Instrument profiles and scan plans: frozen, typed values that live in TOML files."""
 
-from tplm_config.check import check
+from tplm_config.check import PlanEstimate, check, estimate
 from tplm_config.errors import InputError
 from tplm_config.plan import (
     Background,
@@ -9,12 +9,10 @@ from tplm_config.plan import (
     Excitation,
     Irf,
     LineScan,
-    PlanEstimate,
     PositionScan,
     RasterScan,
     Reference,
     ScanPlan,
-    estimate,
 )
 from tplm_config.profile import InstrumentProfile
 from tplm_config.toml import (

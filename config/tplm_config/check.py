@@ -2,9 +2,47 @@
 
 from pathlib import Path
 
+from tplm_config._model import Model, NonNegativeFloat
 from tplm_config.errors import InputError
-from tplm_config.plan import PlanEstimate, ScanPlan, estimate
+from tplm_config.plan import ScanPlan
 from tplm_config.profile import InstrumentProfile
+from tplm_config.visit import Place
+
+OVERHEAD_S = 0.02
+"""Time a visit takes beside counting and travel: shutter, read-out, disk, polling."""
+ROW_BYTES = 96
+FIXED_BYTES = 400_000
+
+
+class PlanEstimate(Model):
+    """What a plan will cost."""
+
+    visits: int
+    positions: int
+    counting_s: NonNegativeFloat
+    duration_s: NonNegativeFloat
+    """Counting, stage travel, settling and a little overhead for each visit."""
+    disk_bytes: int
+    """Size while measuring; the finished file is compressed and several times smaller."""
+
+
+def estimate(plan: ScanPlan, profile: InstrumentProfile) -> PlanEstimate:
+    """Duration and disk of a plan, with no device in sight."""
+    counting_s = travel_s = 0.0
+    here = Place(0.0, 0.0)
+    for visit in plan.visits():
+        counting_s += visit.dwell_s
+        step_um = max(abs(visit.x_um - here.x_um), abs(visit.y_um - here.y_um))
+        travel_s += profile.travel_s(step_um * profile.optics.magnification)
+        here = Place(visit.x_um, visit.y_um)
+    count = plan.visit_count
+    return PlanEstimate(
+        visits=count,
+        positions=plan.place_count,
+        counting_s=counting_s,
+        duration_s=counting_s + travel_s + count * OVERHEAD_S,
+        disk_bytes=count * (plan.card.bins * 4 + ROW_BYTES) + FIXED_BYTES,
+    )
 
 
 def check(plan: ScanPlan, profile: InstrumentProfile, source: str | Path = "plan") -> PlanEstimate:
@@ -79,8 +117,7 @@ def check(plan: ScanPlan, profile: InstrumentProfile, source: str | Path = "plan
             'no card driver of this version streams photons; use "histogram"',
             "card.mode",
         )
-    role = profile.detector_stage
-    return estimate(plan, profile.optics.magnification, role.speed_um_per_s, role.settle_s)
+    return estimate(plan, profile)
 
 
 def _check_travel(plan: ScanPlan, profile: InstrumentProfile, source: str | Path) -> None:

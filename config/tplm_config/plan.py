@@ -1,6 +1,5 @@
 """The scan plan: a frozen value that says what to measure and iterates over its own visits."""
 
-import math
 import random
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
@@ -346,57 +345,3 @@ AnyScanPlan = Annotated[
     LineScan | CrossScan | RasterScan | PositionScan, Field(discriminator="kind")
 ]
 ANY_SCAN_PLAN: TypeAdapter[ScanPlan] = TypeAdapter(AnyScanPlan)
-
-
-class PlanEstimate(Model):
-    """What a plan will cost."""
-
-    visits: int
-    positions: int
-    counting_s: NonNegativeFloat
-    duration_s: NonNegativeFloat
-    """Counting, stage travel, settling and a little overhead for each visit."""
-    disk_bytes: int
-    """Size while measuring; the finished file is compressed and several times smaller."""
-
-
-def estimate(
-    plan: ScanPlan, magnification: float, speed_um_per_s: float, settle_s: float
-) -> PlanEstimate:
-    """Duration and disk of a plan, with no device in sight.
-
-    Parameters
-    ----------
-    plan : ScanPlan
-        The scan.
-    magnification : float
-        Image-plane length divided by sample-plane length.
-    speed_um_per_s : float
-        Speed of the detector stage, image plane.
-    settle_s : float
-        Wait after each move.
-
-    Returns
-    -------
-    PlanEstimate
-        Number of visits, seconds and bytes.
-    """
-    per_visit_overhead_s = 0.005
-    row_overhead_bytes = 256
-    counting_s = travel_s = 0.0
-    here = Place(0.0, 0.0)
-    count = 0
-    for visit in plan.visits():
-        count += 1
-        counting_s += visit.dwell_s
-        step_um = max(abs(visit.x_um - here.x_um), abs(visit.y_um - here.y_um)) * magnification
-        if step_um > 0:
-            travel_s += step_um / speed_um_per_s + settle_s
-        here = Place(visit.x_um, visit.y_um)
-    return PlanEstimate(
-        visits=count,
-        positions=plan.place_count,
-        counting_s=counting_s,
-        duration_s=counting_s + travel_s + count * per_visit_overhead_s,
-        disk_bytes=math.ceil(count * (plan.card.bins * 4 + row_overhead_bytes)) + 1_000_000,
-    )

@@ -1,5 +1,6 @@
 """The instrument profile: which driver plays each role, how it is calibrated, what it may do."""
 
+import math
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -74,6 +75,8 @@ class DetectorStageRole(Model):
     y: StageAxis = StageAxis()
     speed_um_per_s: PositiveFloat = 2000.0
     """Typical speed, used to estimate the duration of a plan."""
+    acceleration_um_per_s2: PositiveFloat = 20_000.0
+    """Typical acceleration, used likewise."""
     settle_s: NonNegativeFloat = 0.05
     """Wait after a move before counting starts."""
     tolerance_um: PositiveFloat = 5.0
@@ -147,6 +150,18 @@ class InstrumentProfile(Model):
     temperature: TemperatureRole | None = None
     simulation: SimulationSettings = SimulationSettings()
     """Settings of the virtual microscope; real devices ignore them."""
+
+    def travel_s(self, image_um: float) -> float:
+        """Typical time of a move of the detector stage over ``image_um``, settling included."""
+        if image_um <= 0:
+            return 0.0
+        role = self.detector_stage
+        ramp_um = role.speed_um_per_s**2 / role.acceleration_um_per_s2
+        if image_um < ramp_um:
+            moving_s = 2 * math.sqrt(image_um / role.acceleration_um_per_s2)
+        else:
+            moving_s = image_um / role.speed_um_per_s + ramp_um / role.speed_um_per_s
+        return moving_s + role.settle_s
 
     def stage_position_um(self, x_um: float, y_um: float) -> tuple[float, float]:
         """Stage reading (image plane) that looks at a place of the sample plane.

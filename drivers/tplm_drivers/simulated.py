@@ -7,8 +7,14 @@ from dataclasses import dataclass
 from tplm_config import InstrumentProfile
 from tplm_drivers.clock import Clock
 from tplm_drivers.roles import CardConfiguration, Device, DeviceError, Histogram, Identity, RoleName
-from tplm_simulators import OpticsSettings, SimulatedClock, VirtualFault, VirtualMicroscope
-from tplm_simulators.stage import DetectorStage, SampleStage
+from tplm_simulators import (
+    DetectorStage,
+    OpticsSettings,
+    SampleStage,
+    SimulatedClock,
+    VirtualFault,
+    VirtualMicroscope,
+)
 
 ADVICE = "this is the virtual microscope: a fault was put in on purpose, or a limit was met"
 

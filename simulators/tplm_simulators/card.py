@@ -1,0 +1,246 @@
+"""The timing card."""
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tplm_config.simulation import DetectionSettings
+from tplm_simulators.device import Bench, Device
+from tplm_simulators.scene import Layout, Rates, Scene
+
+_RATE_GATE_S = 0.1
+
+
+class Card(Device):
+    """A card that sorts counts by their time after the sync pulse.
+
+    Counts are drawn only when somebody reads them or the scene is about to change, for all the
+    time since the last drawing, piece by piece of steady light.
+
+    Parameters
+    ----------
+    name, bench
+        As for every device.
+    settings
+        Its limits, and those of the detector.
+    scene
+        Gives the rates of the counts.
+    rng
+        Gives the counts.
+    meter_rng
+        Gives the noise of the rate meter; apart, so that watching it changes no histogram.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        bench: Bench,
+        settings: DetectionSettings,
+        scene: Scene,
+        rng: np.random.Generator,
+        meter_rng: np.random.Generator,
+    ) -> None:
+        super().__init__(name, bench)
+        self._settings = settings
+        self._scene = scene
+        self._rng = rng
+        self._meter_rng = meter_rng
+        base_ps = settings.base_resolution_ps
+        self._layout = Layout(base_ps, base_ps, min(4096, settings.max_bins), 0.0)
+        self._divider = 1
+        self._sync_cut = False
+        self._start_s = self._end_s = self._recorded_s = -math.inf
+        self._clear(start_s=-math.inf, end_s=-math.inf)
+
+    @property
+    def base_resolution_ps(self) -> float:
+        """Narrowest time bin, ps."""
+        return self._settings.base_resolution_ps
+
+    @property
+    def max_bins(self) -> int:
+        """Largest number of bins."""
+        return self._settings.max_bins
+
+    def configure(
+        self, time_bin_ps: float, bins: int, offset_ps: float = 0.0, sync_divider: int = 1
+    ) -> None:
+        """Choose the time bins; refused while measuring.
+
+        Parameters
+        ----------
+        time_bin_ps
+            The base resolution times a power of two, ps.
+        bins
+            Number of bins.
+        offset_ps
+            Start of the first bin after the sync pulse, in whole base resolutions, ps.
+        sync_divider
+            1, 2, 4, 8 or 16; keeps the sync rate within the limit and changes nothing else.
+        """
+        with self._changing():
+            if self._runs_at(self._now_s()):
+                raise self._fault("refuses new settings while it measures")
+            factor = time_bin_ps / self.base_resolution_ps
+            if factor < 1 or math.frexp(factor)[0] != 0.5:
+                raise self._fault(
+                    f"refuses bins of {time_bin_ps:g} ps: allowed are "
+                    f"{self.base_resolution_ps:g} ps times a power of two"
+                )
+            if not 1 <= bins <= self.max_bins:
+                raise self._fault(f"refuses {bins} bins: allowed are 1 to {self.max_bins}")
+            if offset_ps < 0 or not (offset_ps / self.base_resolution_ps).is_integer():
+                raise self._fault(
+                    f"refuses an offset of {offset_ps:g} ps: allowed are "
+                    f"multiples of {self.base_resolution_ps:g} ps"
+                )
+            if sync_divider not in (1, 2, 4, 8, 16):
+                raise self._fault(f"refuses sync divider {sync_divider}: 1, 2, 4, 8 or 16")
+            self._layout = Layout(self.base_resolution_ps, time_bin_ps, bins, offset_ps)
+            self._divider = sync_divider
+            self._clear(start_s=-math.inf, end_s=-math.inf)
+
+    def sync_rate_hz(self) -> float:
+        """Sync pulses per second, before the divider; 0 when none can be followed."""
+        with self._answering():
+            return self._scene.sync_rate_hz() if self._has_sync() else 0.0
+
+    def count_rate_hz(self) -> float:
+        """Read the rate meter: counts per second at the detector."""
+        with self._answering():
+            expected = self._rates_now().total_hz * _RATE_GATE_S
+            return float(self._meter_rng.poisson(expected)) / _RATE_GATE_S
+
+    def start(self, dwell_s: float) -> None:
+        """Clear the counts and measure for `dwell_s`; returns at once."""
+        with self._answering():
+            now_s = self._now_s()
+            if self._runs_at(now_s):
+                raise self._fault("refuses to start: it is measuring")
+            if not (math.isfinite(dwell_s) and dwell_s > 0):
+                raise self._fault(f"refuses to measure for {dwell_s:g} s")
+            self._clear(start_s=now_s, end_s=now_s + dwell_s)
+
+    def is_running(self) -> bool:
+        """Whether it measures."""
+        with self._answering():
+            self._look_for_overflow()
+            return self._runs_at(self._now_s())
+
+    def elapsed_s(self) -> float:
+        """Time measured since the start, s."""
+        with self._answering():
+            self._look_for_overflow()
+            if math.isinf(self._start_s):
+                return 0.0
+            return min(self._now_s(), self._end_s) - self._start_s
+
+    def stop(self) -> None:
+        """End the measurement; the counts stay."""
+        with self._answering():
+            self.record()
+            self._end_s = min(self._end_s, self._now_s())
+
+    def histogram(self) -> NDArray[np.uint32]:
+        """Read the counts in each bin since the start."""
+        with self._answering():
+            self.record()
+            return self._counts.astype(np.uint32)
+
+    def flags(self) -> frozenset[str]:
+        """Tell what went wrong since the start: "overflow", "sync-lost", "count-rate-limit"."""
+        with self._answering():
+            self._look_for_overflow()
+            present: set[str] = set()
+            if not self._has_sync():
+                present.add("sync-lost")
+            if self._rates_now().total_hz > self._settings.max_count_rate_hz:
+                present.add("count-rate-limit")
+            return frozenset(self._flags | present)
+
+    def lose_sync(self) -> None:
+        """Break it: no sync pulse arrives, and no count finds its time."""
+        self._cut_sync(cut=True)
+
+    def find_sync(self) -> None:
+        """Undo `lose_sync`."""
+        self._cut_sync(cut=False)
+
+    def expected_counts(self) -> NDArray[np.float64]:
+        """Give the expectation of the counts in each bin since the start (truth)."""
+        with self._bench.lock:
+            self.record()
+            return self._expected.copy()
+
+    def expected_rates(self) -> Rates:
+        """Give the expected rates in the state of now (truth)."""
+        with self._bench.lock:
+            return self._rates_now()
+
+    def record(self) -> None:
+        """Draw the counts of all time up to now."""
+        now_s = self._now_s()
+        # Read afresh each time: an overflow may bring the end forward.
+        while self._recorded_s < min(now_s, self._end_s):
+            from_s = self._recorded_s
+            to_s = min(now_s, self._end_s, self._scene.steady_until_s(from_s))
+            self._recorded_s = self._record_piece(from_s, to_s)
+
+    def _record_piece(self, from_s: float, to_s: float) -> float:
+        if not self._has_sync():
+            self._flags.add("sync-lost")
+            return to_s
+        rates = self._scene.rates(from_s, to_s, self._layout)
+        if rates.total_hz > self._settings.max_count_rate_hz:
+            self._flags.add("count-rate-limit")
+        drawn = self._rng.poisson(rates.per_bin_hz * (to_s - from_s))
+        room = self._settings.counter_max - self._counts
+        full = drawn > room
+        if full.any():
+            self._flags.add("overflow")
+            if self._settings.stop_on_overflow:
+                # Counts are spread evenly over the piece, so its first part is a thinning.
+                share = float(np.min(room[full] / drawn[full]))
+                to_s = self._end_s = from_s + share * (to_s - from_s)
+                first = np.flatnonzero(full)[np.argmin(room[full] / drawn[full])]
+                drawn = self._rng.binomial(drawn, share)
+                drawn[first] = room[first]
+            drawn = np.minimum(drawn, room)
+        self._counts += drawn
+        self._expected += rates.per_bin_hz * (to_s - from_s)
+        return to_s
+
+    def _look_for_overflow(self) -> None:
+        # No bin can fill faster than the dead time allows, so most polls need not draw.
+        pending_s = min(self._now_s(), self._end_s) - self._recorded_s
+        if not pending_s > 0:
+            return
+        dead_s = self._settings.dead_time_ns * 1e-9
+        most = pending_s / dead_s if dead_s > 0 else math.inf
+        if int(self._counts.max()) + most + 10 * math.sqrt(most) > self._settings.counter_max:
+            self.record()
+
+    def _clear(self, start_s: float, end_s: float) -> None:
+        self._start_s = start_s
+        self._end_s = end_s
+        self._recorded_s = start_s
+        self._counts = np.zeros(self._layout.bins, dtype=np.int64)
+        self._expected = np.zeros(self._layout.bins)
+        self._flags: set[str] = set()
+
+    def _runs_at(self, time_s: float) -> bool:
+        return time_s < self._end_s
+
+    def _has_sync(self) -> bool:
+        behind_hz = self._scene.sync_rate_hz() / self._divider
+        return not self._sync_cut and behind_hz <= self._settings.max_sync_rate_hz
+
+    def _rates_now(self) -> Rates:
+        now_s = self._now_s()
+        return self._scene.rates(now_s, now_s, self._layout)
+
+    def _cut_sync(self, *, cut: bool) -> None:
+        with self._bench.lock:
+            self._bench.settle()
+            self._sync_cut = cut

@@ -1,0 +1,188 @@
+"""The motorised stages."""
+
+import math
+
+import numpy as np
+
+from tplm_config.simulation import StageSettings
+from tplm_simulators.device import Bench, Device
+from tplm_simulators.motion import Travel
+
+
+class Stage(Device):
+    """Axes that move independently and report the position they were sent to.
+
+    Parameters
+    ----------
+    name, bench
+        As for every device.
+    settings
+        Limits, speed and repeatability, the same for all axes.
+    axes
+        Number of axes.
+    step_um
+        Motion below which the light may be taken as constant, µm.
+    rng
+        Gives the error of each arrival.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        bench: Bench,
+        settings: StageSettings,
+        axes: int,
+        step_um: float,
+        rng: np.random.Generator,
+    ) -> None:
+        super().__init__(name, bench)
+        self._settings = settings
+        self._step_s = step_um / settings.speed_um_per_s
+        self._rng = rng
+        self._travels = [Travel.rest(0.0)] * axes
+        self._errors_um = [0.0] * axes
+        self._stalled = False
+
+    @property
+    def limits_um(self) -> tuple[float, float]:
+        """Lower and upper end of the travel of each axis, µm."""
+        return self._settings.lower_limit_um, self._settings.upper_limit_um
+
+    def is_moving(self) -> bool:
+        """Whether any axis still moves."""
+        with self._answering():
+            return self._stalled or self._is_moving_at(self._now_s())
+
+    def stop(self) -> None:
+        """Stop where it is, at once."""
+        with self._changing():
+            self._freeze()
+
+    def stall(self) -> None:
+        """Break it: it stands still and reports that it is moving, for ever."""
+        with self._bench.lock:
+            self._bench.settle()
+            self._freeze()
+            self._stalled = True
+
+    def release(self) -> None:
+        """Undo `stall`; it needs a new command to move."""
+        with self._bench.lock:
+            self._stalled = False
+
+    def steady_until_s(self, time_s: float) -> float:
+        """Give a small step while it moves, for ever at rest."""
+        if not self._is_moving_at(time_s):
+            return math.inf
+        ends_s = [travel.end_s for travel in self._travels if travel.is_moving_at(time_s)]
+        return min(time_s + self._step_s, *ends_s)
+
+    def _move(self, target_um: tuple[float, ...]) -> None:
+        with self._changing():
+            lower, upper = self.limits_um
+            for place_um in target_um:
+                if not lower <= place_um <= upper:
+                    raise self._fault(
+                        f"refuses {place_um:g} µm: its limits are {lower:g} to {upper:g} µm"
+                    )
+            if self._stalled:
+                return
+            now_s = self._now_s()
+            self._travels = [
+                Travel(
+                    start=travel.place_at(now_s),
+                    target=place_um,
+                    begin_s=now_s,
+                    speed=self._settings.speed_um_per_s,
+                    acceleration=self._settings.acceleration_um_per_s2,
+                )
+                for travel, place_um in zip(self._travels, target_um, strict=True)
+            ]
+            errors = self._rng.normal(0.0, self._settings.repeatability_um, len(target_um))
+            self._errors_um = errors.tolist()
+
+    def _freeze(self) -> None:
+        now_s = self._now_s()
+        self._travels = [Travel.rest(travel.place_at(now_s)) for travel in self._travels]
+
+    def _is_moving_at(self, time_s: float) -> bool:
+        return any(travel.is_moving_at(time_s) for travel in self._travels)
+
+    def _reported_um(self) -> tuple[float, ...]:
+        with self._answering():
+            now_s = self._now_s()
+            return tuple(travel.place_at(now_s) for travel in self._travels)
+
+    def _place_um_at(self, time_s: float) -> tuple[float, ...]:
+        return tuple(
+            travel.place_at(time_s) + error
+            for travel, error in zip(self._travels, self._errors_um, strict=True)
+        )
+
+
+class DetectorStage(Stage):
+    """The two axes that carry the detector through the image plane.
+
+    Parameters
+    ----------
+    name, bench, settings, step_um, rng
+        As for `Stage`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        bench: Bench,
+        settings: StageSettings,
+        step_um: float,
+        rng: np.random.Generator,
+    ) -> None:
+        super().__init__(name, bench, settings, 2, step_um, rng)
+
+    def position_um(self) -> tuple[float, float]:
+        """Position as the step counters have it, image plane, µm."""
+        x, y = self._reported_um()
+        return x, y
+
+    def move_to(self, x_um: float, y_um: float) -> None:
+        """Start moving; returns at once."""
+        self._move((x_um, y_um))
+
+    def place_um_at(self, time_s: float) -> tuple[float, float]:
+        """Where it really is at a time, µm (truth)."""
+        x, y = self._place_um_at(time_s)
+        return x, y
+
+
+class SampleStage(Stage):
+    """The three axes that carry the sample; z = 0 is in focus.
+
+    Parameters
+    ----------
+    name, bench, settings, step_um, rng
+        As for `Stage`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        bench: Bench,
+        settings: StageSettings,
+        step_um: float,
+        rng: np.random.Generator,
+    ) -> None:
+        super().__init__(name, bench, settings, 3, step_um, rng)
+
+    def position_um(self) -> tuple[float, float, float]:
+        """Position as the controller reports it, µm."""
+        x, y, z = self._reported_um()
+        return x, y, z
+
+    def move_to(self, x_um: float, y_um: float, z_um: float) -> None:
+        """Start moving; returns at once."""
+        self._move((x_um, y_um, z_um))
+
+    def place_um_at(self, time_s: float) -> tuple[float, float, float]:
+        """Where it really is at a time, µm (truth)."""
+        x, y, z = self._place_um_at(time_s)
+        return x, y, z
