@@ -30,9 +30,11 @@ def fit_scan(
     found = scan.map(axis)
     try:
         return fit_map(
-            *found,
-            exposure_s=found.exposure_s,
-            method=method,
+            found.counts,
+            found.x_um,
+            found.t_ns,
+            found.exposure_s,
+            method,
             time_zero_ns=time_zero_ns,
             t_range_ns=t_range_ns,
             background_per_bin=background_per_bin,

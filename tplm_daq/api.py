@@ -8,7 +8,7 @@ from typing import Self
 from tplm_config import InstrumentProfile, ScanPlan, load_profile
 from tplm_daq.events import Ending, Observer
 from tplm_daq.runner import Runner
-from tplm_daq.session import begin, measure, stopping_on_signals
+from tplm_daq.session import begin, go_on, measure, stopping_on_signals
 from tplm_daq.store import Scan, ScanWriter, read_scan
 from tplm_drivers import Instrument, connect
 
@@ -30,9 +30,7 @@ class Microscope:
     ) -> None:
         self.instrument.__exit__(kind, error, trace)
 
-    def scan(
-        self, plan: ScanPlan, out: str | Path, observers: Iterable[Observer] = ()
-    ) -> Scan:
+    def scan(self, plan: ScanPlan, out: str | Path, observers: Iterable[Observer] = ()) -> Scan:
         """Carry out a plan.
 
         Parameters
@@ -62,7 +60,7 @@ class Microscope:
 
     def resume(self, path: str | Path, observers: Iterable[Observer] = ()) -> Scan:
         """Go on with a scan that was stopped or killed; as `scan`."""
-        return self._measure(ScanWriter.resume(path), observers)
+        return self._measure(go_on(self.instrument, path), observers)
 
     def _measure(self, writer: ScanWriter, observers: Iterable[Observer]) -> Scan:
         runner = Runner()

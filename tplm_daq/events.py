@@ -147,9 +147,7 @@ class RunEnded:
     safe_state: SafeState
 
 
-Event = (
-    RunStarted | StateChanged | VisitStarted | VisitMeasured | VisitStored | Notice | RunEnded
-)
+Event = RunStarted | StateChanged | VisitStarted | VisitMeasured | VisitStored | Notice | RunEnded
 Observer = Callable[[Event], None]
 
 
@@ -168,8 +166,7 @@ def to_json(event: Event) -> dict[str, Any]:
 def _plain(value: Any) -> Any:
     if dataclasses.is_dataclass(value):
         return {
-            field.name: _plain(getattr(value, field.name))
-            for field in dataclasses.fields(value)
+            field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)
         }
     if isinstance(value, np.ndarray):
         return {"bins": int(value.size), "total": int(value.sum())}

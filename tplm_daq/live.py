@@ -80,7 +80,7 @@ class LiveFit:
             if np.count_nonzero(found.exposure_s) < FEWEST_POSITIONS:
                 continue
             try:
-                self._latest = fit_map(*found, exposure_s=found.exposure_s)
+                self._latest = fit_map(found.counts, found.x_um, found.t_ns, found.exposure_s)
             except ValueError as error:
                 self._failure = str(error)
                 return

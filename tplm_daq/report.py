@@ -1,5 +1,6 @@
 """The report: one picture of a scan that can go into a talk."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,8 @@ FORMATS = (".png", ".pdf", ".svg")
 SLICES = 5
 COLOURS = ("#1f4e79", "#2a9d8f", "#8ab17d", "#e9a03b", "#c8553d")
 MSD_POINTS = 60
+NO_FAULT = ("t-max", "alpha")
+"""Warnings that only say why a value is missing."""
 
 
 def draw_report(found: ScanMap, fit: MapFit, path: str | Path, title: str = "") -> None:
@@ -55,8 +58,9 @@ def draw_report(found: ScanMap, fit: MapFit, path: str | Path, title: str = "") 
     _msd(axes[1, 0], fit)
     _residuals(axes[1, 1], fit)
     _decay(axes[1, 2], t_ns, found.counts[measured].sum(axis=0), fit)
-    if fit.warnings:
-        words = "   ".join(f"! {warning.code}" for warning in fit.warnings)
+    codes = [warning.code for warning in fit.warnings if warning.code not in NO_FAULT]
+    if codes:
+        words = "   ".join(f"! {code}" for code in codes)
         figure.text(0.005, 0.002, words, fontsize=8, color="#a03020")
     try:
         figure.savefig(path)
@@ -106,7 +110,7 @@ def _groups(fit: MapFit) -> list[slice]:
     cumulative = fit.observed.sum(axis=0).cumsum()
     edges = np.searchsorted(cumulative, np.linspace(0, cumulative[-1], SLICES + 1))
     edges[0], edges[-1] = 0, n
-    return [slice(a, b) for a, b in zip(edges[:-1], edges[1:], strict=True) if b > a]
+    return [slice(a, b) for a, b in pairwise(edges) if b > a]
 
 
 def _slices(axis: Axes, fit: MapFit) -> None:
@@ -158,9 +162,7 @@ def _msd(axis: Axes, fit: MapFit) -> None:
         axis.fill_between(line_t, line - band, line + band, color=COLOURS[4], alpha=0.25, lw=0)
     text = "D cannot be given"
     if fit.d_cm2_per_s is not None:
-        error_text = (
-            "" if fit.d_stderr_cm2_per_s is None else f" ± {fit.d_stderr_cm2_per_s:.2g}"
-        )
+        error_text = "" if fit.d_stderr_cm2_per_s is None else f" ± {fit.d_stderr_cm2_per_s:.2g}"
         text = f"D = {fit.d_cm2_per_s:.4g}{error_text} cm²/s"
     if fit.alpha is not None:
         text += f"\nα = {fit.alpha:.2f}" + (
@@ -186,23 +188,31 @@ def _pooled(t_ns: F64, values: F64, errors: F64) -> tuple[F64, F64, F64]:
 
 
 def _residuals(axis: Axes, fit: MapFit) -> None:
-    axis.set_title("residuals (measured − fit) / σ")
+    axis.set_title("residuals in standard deviations")
     axis.set_xlabel("time (ns)")
     axis.set_ylabel("position (µm)")
     if fit.observed.size == 0:
         _nothing(axis, "no fit")
         return
-    step = max(1, fit.slice_t_ns.size // 80)
+    step = max(1, fit.slice_t_ns.size // 60)
     starts = np.arange(0, fit.slice_t_ns.size, step)
     seen = np.add.reduceat(fit.observed, starts, axis=1)
     expected = np.add.reduceat(fit.predicted, starts, axis=1)
-    residual = (seen - expected) / np.sqrt(np.maximum(expected, 1e-9))
+    residual = _deviance(seen, expected)
     t_ns = fit.slice_t_ns[starts] - (fit.time_zero_ns or 0.0)
     mesh = axis.pcolormesh(
         t_ns, fit.x_um, residual, cmap="RdBu_r", vmin=-4, vmax=4, shading="nearest",
         rasterized=True,
     )  # fmt: skip
     axis.figure.colorbar(mesh, ax=axis, pad=0.01)
+
+
+def _deviance(seen: F64, expected: F64) -> F64:
+    """Signed root of the Poisson deviance: close to normal even where few counts are expected."""
+    expected = np.maximum(expected, 1e-12)
+    log_ratio = np.log(np.maximum(seen, 1e-300) / expected, where=seen > 0, out=np.zeros_like(seen))
+    deviance = 2 * (seen * log_ratio - (seen - expected))
+    return np.asarray(np.sign(seen - expected) * np.sqrt(np.maximum(deviance, 0)))
 
 
 def _decay(axis: Axes, t_ns: F64, decay: NDArray[np.int64], fit: MapFit) -> None:
@@ -219,9 +229,7 @@ def _decay(axis: Axes, t_ns: F64, decay: NDArray[np.int64], fit: MapFit) -> None
         start = t_ns[int(np.argmax(decay))]
         axis.axvline(start + fit.lifetime_1e_ns, color=COLOURS[4], lw=1, ls="--")
         axis.add_artist(
-            AnchoredText(
-                f"1/e after {fit.lifetime_1e_ns:.2f} ns", loc="upper right", frameon=False
-            )
+            AnchoredText(f"1/e after {fit.lifetime_1e_ns:.2f} ns", loc="upper right", frameon=False)
         )
 
 

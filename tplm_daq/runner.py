@@ -44,6 +44,11 @@ class RunOutcome:
     error: Exception | None = None
 
 
+def sentence(error: Exception) -> str:
+    """What an error says to a person, without its number."""
+    return str(getattr(error, "strerror", None) or error)
+
+
 class Runner:
     """Runs one plan at a time on one instrument.
 
@@ -158,19 +163,23 @@ class Runner:
         except RunAborted:
             ending, message = Ending.ABORTED, self._why
         except (DeviceError, OSError) as failure:
-            ending, message, error = Ending.FAILED, str(failure), failure
+            ending, message, error = Ending.FAILED, sentence(failure), failure
         finally:
             # also for a defect of the program or a second Ctrl-C: the laser comes first
             self._state = RunState.FINISHING
             safe_state = instrument.make_safe()
-        self._enter(RunState.FINISHING)
+        self.emit(StateChanged(RunState.FINISHING))
         if not safe_state.verified:
             ending = Ending.FAILED
             message = f"{safe_state} ({message})"
             error = error or DeviceError("laser", str(safe_state))
-        elif safe_state.problems:
+        elif safe_state.problems or not safe_state.laser_off:
             self.emit(Notice("warning", "safe-state", str(safe_state)))
-        self.emit(RunEnded(ending, message, done, safe_state))
+        try:
+            self.emit(RunEnded(ending, message, done, safe_state))
+        except OSError as failure:  # the disk that failed the run takes no last word either
+            if error is None:
+                ending, message, error = Ending.FAILED, sentence(failure), failure
         self._enter(RunState.IDLE)
         return RunOutcome(ending, message, done, safe_state, error)
 
@@ -248,9 +257,7 @@ class _Run:
             )
         power_nw: float | None = None
         if plan.excitation.power_nw is not None:
-            power_nw = set_power(
-                instrument, plan.excitation.power_nw, self._wait, self._wait_until
-            )
+            power_nw = set_power(instrument, plan.excitation.power_nw, self._wait, self._wait_until)
         elif instrument.power_meter is not None:
             power_nw = instrument.power_meter.power_nw()
         card = plan.card
@@ -304,6 +311,12 @@ class _Run:
         count_rate_hz = self._count(visit)
         histogram = instrument.card.read()
         self._check_flags(visit, histogram.flags)
+        if visit.shutter_open and not instrument.laser.emission():
+            raise DeviceError(
+                "laser",
+                f"the emission went off during visit {visit.index}, which is not kept",
+                "check the interlock and the laser, then resume the scan",
+            )
         thermometer, meter = instrument.temperature, instrument.power_meter
         return VisitRecord(
             visit=visit,

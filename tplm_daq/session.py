@@ -10,7 +10,8 @@ from types import FrameType
 from tplm_config import InputError, ScanPlan, check
 from tplm_daq.events import Notice, Observer
 from tplm_daq.runner import Runner, RunOutcome
-from tplm_daq.store import ScanHeader, ScanWriter
+from tplm_daq.store import Scan, ScanHeader, ScanWriter, read_scan
+from tplm_daq.store.frozen import is_frozen
 from tplm_drivers import Instrument
 
 STOP_SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
@@ -27,6 +28,40 @@ def begin(
     InputError
         If the instrument cannot carry out the plan, or the file cannot be made.
     """
+    _check(instrument, plan, source)
+    card = plan.card
+    header = ScanHeader(
+        plan=plan,
+        time_bin_ps=card.time_bin_ps,
+        bins=card.bins,
+        offset_ns=card.offset_ns,
+        profile=instrument.profile,
+        identities={role: device.identify() for role, device in instrument.devices().items()},
+    )
+    return ScanWriter.create(out, header)
+
+
+def go_on(instrument: Instrument, path: str | Path) -> ScanWriter:
+    """Open the file of an unfinished scan, if the instrument can carry out its plan.
+
+    Raises
+    ------
+    InputError
+        If it is not a scan file, another run owns it, or the plan does not fit the instrument.
+    """
+    _check(instrument, read_scan(path).plan, path)
+    return ScanWriter.resume(path)
+
+
+def finish_complete(scan: Scan) -> None:
+    """See that a file with nothing left to measure has its compact form."""
+    if is_frozen(scan.path):
+        with ScanWriter.resume(scan.path) as writer:
+            writer.finish()
+
+
+def _check(instrument: Instrument, plan: ScanPlan, source: str | Path) -> None:
+    """Refuse a plan that the instrument cannot carry out."""
     check(plan, instrument.profile, source)
     card = plan.card
     allowed = instrument.card.allowed_time_bins_ps()
@@ -45,15 +80,6 @@ def begin(
             f"the card has at most {instrument.card.max_bins()}; use longer bins",
             "card.range_ns",
         )
-    header = ScanHeader(
-        plan=plan,
-        time_bin_ps=card.time_bin_ps,
-        bins=card.bins,
-        offset_ns=card.offset_ns,
-        profile=instrument.profile,
-        identities={role: device.identify() for role, device in instrument.devices().items()},
-    )
-    return ScanWriter.create(out, header)
 
 
 def measure(

@@ -43,26 +43,49 @@ def sync_data(fd: int) -> None:
     getattr(os, "fdatasync", os.fsync)(fd)
 
 
-def reserve(path: Path) -> None:
+def reserve(path: Path, size: int) -> None:
     """Make the disk set aside every byte of a file, so that later writes cannot find it full.
+
+    Parameters
+    ----------
+    path : Path
+        Made if it does not exist.
+    size : int
+        Bytes; a smaller file grows to this.
 
     Raises
     ------
     OSError
         If there is not enough room.
     """
-    fd = os.open(path, os.O_RDWR | getattr(os, "O_BINARY", 0))
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
     try:
-        size = os.fstat(fd).st_size
         if hasattr(os, "posix_fallocate"):
             os.posix_fallocate(fd, 0, size)
         else:
-            # Windows and macOS: what reads back as zeros is written as zeros, block by block
+            # Windows and macOS: what reads back as nothing is written as zeros, block by block
             for offset in range(0, size, BLOCK):
-                write_at(fd, offset, read_at(fd, offset, min(BLOCK, size - offset)))
+                wanted = min(BLOCK, size - offset)
+                write_at(fd, offset, read_at(fd, offset, wanted).ljust(wanted, b"\0"))
         os.fsync(fd)
     finally:
         os.close(fd)
+
+
+def check_room(path: Path, size: int) -> None:
+    """Find out whether a file of this size can be written, before a library tries.
+
+    HDF5 cannot be relied on to survive a write that fails while it closes a file.
+
+    Raises
+    ------
+    OSError
+        If there is not enough room.
+    """
+    try:
+        reserve(path, size)
+    finally:
+        path.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from tplm_daq.store.files import read_at, replacing, reserve, sync_data, write_at
+from tplm_daq.store.files import check_room, read_at, replacing, reserve, sync_data, write_at
 from tplm_daq.store.layout import (
     COLUMNS,
     COUNTS,
@@ -28,6 +28,8 @@ from tplm_daq.store.layout import (
 from tplm_daq.store.nexus import ScanHeader, group, write_data, write_header
 
 JOURNAL_BYTES = 1 << 18
+METADATA_BYTES = 1 << 17
+"""More than all text and tables of HDF5 itself take."""
 
 
 def create(path: Path, header: ScanHeader) -> None:
@@ -45,6 +47,8 @@ def create(path: Path, header: ScanHeader) -> None:
 def build(path: Path, header: ScanHeader) -> None:
     """Write a frozen file under its temporary name."""
     visits = list(header.plan.visits())
+    row_bytes = header.bins * 4 + sum(np.dtype(column.dtype).itemsize for column in COLUMNS) + 8
+    check_room(path, len(visits) * row_bytes + header.bins * 8 + JOURNAL_BYTES + METADATA_BYTES)
     with h5py.File(path, "w") as file:
         entry = write_header(file, header)
         table = group(entry, "visits", "NXcollection")
@@ -74,7 +78,7 @@ def build(path: Path, header: ScanHeader) -> None:
             {},
             "counts of each visit (the scan is not finished)",
         )
-    reserve(path)
+    reserve(path, path.stat().st_size)
 
 
 def _contiguous(parent: h5py.Group, name: str, shape: tuple[int, ...], dtype: str) -> None:

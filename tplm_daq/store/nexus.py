@@ -50,7 +50,8 @@ class ScanHeader:
     @property
     def t_ns(self) -> F64:
         """Centres of the time bins after the sync pulse, shape ``(bins,)``."""
-        return self.offset_ns + (np.arange(self.bins) + 0.5) * self.time_bin_ps * 1e-3
+        centres = np.arange(self.bins, dtype=np.float64) + 0.5
+        return np.asarray(self.offset_ns + centres * (self.time_bin_ps * 1e-3))
 
 
 def group(parent: h5py.Group, name: str, nx_class: str) -> h5py.Group:

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from tplm_config import (
     CrossScan,
     InputError,
-    InstrumentProfile,
     LineScan,
     PositionScan,
     RasterScan,
@@ -30,7 +29,6 @@ from tplm_daq.store.layout import (
     JOURNAL,
     KINDS,
     MEASURED,
-    T_NS,
     VISITS,
     row_crc,
 )
@@ -120,7 +118,7 @@ class Scan:
             self.columns["position_index"][self._map_rows],
             weights=self.columns["live_s"][self._map_rows],
             minlength=self.plan.place_count,
-        )
+        ).astype(np.float64)
 
     @property
     def sync_rate_hz(self) -> float | None:
@@ -135,9 +133,7 @@ class Scan:
 
     def map(self, axis: Axis | None = None) -> ScanMap:
         """Counts along one axis, positions in ascending order; see `project`."""
-        return project(
-            self.plan, self.position_counts, self.exposure_s, self.header.t_ns, axis
-        )
+        return project(self.plan, self.position_counts, self.exposure_s, self.header.t_ns, axis)
 
     def totals(self, kind: str) -> tuple[F64, F64, I64]:
         """Visits of one kind: when they began, how long they counted, and their total counts."""
@@ -207,7 +203,8 @@ def project(
         x_um, slot = np.unique(along, return_inverse=True)
         line = np.zeros((x_um.size, counts.shape[1]), dtype=np.int64)
         np.add.at(line, slot, counts)
-        return ScanMap(line, x_um, t_ns, np.bincount(slot, exposure_s, x_um.size))
+        exposure = np.bincount(slot, exposure_s, x_um.size).astype(np.float64)
+        return ScanMap(line, x_um, t_ns, exposure)
     rows = rows[np.argsort(along[rows], kind="stable")]
     return ScanMap(counts[rows], along[rows], t_ns, exposure_s[rows])
 

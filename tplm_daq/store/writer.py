@@ -24,7 +24,7 @@ from tplm_daq.events import (
     to_json,
 )
 from tplm_daq.store import frozen
-from tplm_daq.store.files import replacing
+from tplm_daq.store.files import check_room, replacing
 from tplm_daq.store.frozen import FrozenFile
 from tplm_daq.store.layout import COLUMNS, COUNTS, CRC, JOURNAL, MEASURED, VISITS, flag_bits
 from tplm_daq.store.nexus import ScanHeader, group, utc_now, write_data, write_header
@@ -214,6 +214,7 @@ def pack(scan: Scan) -> None:
     The new file takes the old one's place only when it is whole and on the disk.
     """
     with replacing(scan.path) as temporary:
+        check_room(temporary, scan.path.stat().st_size)
         with h5py.File(scan.path, "r") as old, h5py.File(temporary, "w") as new:
             entry = write_header(new, scan.header)
             entry["end_time"] = utc_now()

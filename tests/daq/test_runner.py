@@ -1,0 +1,324 @@
+"""The runner: its states, its ways out, and a dark sample after each."""
+
+import json
+import signal
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.daq.rig import Rig, rig, small_plan
+from tplm_config import VisitKind
+from tplm_daq.events import (
+    Ending,
+    Event,
+    Notice,
+    RunEnded,
+    RunStarted,
+    RunState,
+    StateChanged,
+    VisitMeasured,
+    VisitStarted,
+    VisitStored,
+    to_json,
+)
+from tplm_drivers import DeviceError
+
+
+def at_visit(the_rig: Rig, index: int, action: object, state: type = VisitStarted) -> None:
+    """Do something when a visit begins (or is measured, or is stored)."""
+
+    def watch(event: Event) -> None:
+        number = getattr(event, "index", None)
+        for name in ("visit", "record"):
+            inner = getattr(event, name, None)
+            number = getattr(getattr(inner, "visit", inner), "index", number)
+        if isinstance(event, state) and number == index:
+            assert callable(action)
+            action()
+
+    the_rig.runner.subscribe(watch)
+
+
+def test_a_scan_runs_to_its_end(tmp_path: Path) -> None:
+    with rig() as it:
+        plan = small_plan(background={"dwell_s": 2.0}, reference={"every_visits": 7})
+        outcome, scan = it.scan(plan, tmp_path / "a.h5")
+        assert outcome.ending is Ending.COMPLETED
+        assert outcome.safe_state.verified
+        assert it.dark
+        assert scan.complete
+        assert scan.ending == "completed"
+        assert it.runner.state is RunState.IDLE
+        assert [e.index for e in it.of(VisitStored)] == list(range(plan.visit_count))
+        (started,) = it.of(RunStarted)
+        assert started.settings.power_nw == pytest.approx(1.0, rel=0.02)
+        assert started.settings.repetition_rate_hz == 2.5e6
+
+
+def test_states_follow_the_drawing(tmp_path: Path) -> None:
+    with rig() as it:
+        it.scan(small_plan(positions=2, passes=1), tmp_path / "a.h5")
+        states = [str(e.state) for e in it.of(StateChanged)]
+        assert states == [
+            "preparing", "moving", "counting", "moving", "counting", "finishing", "idle",
+        ]  # fmt: skip
+
+
+def test_the_light_is_where_it_should_be_at_every_visit(tmp_path: Path) -> None:
+    with rig() as it:
+        seen: dict[VisitKind, set[bool]] = {}
+
+        def look(event: Event) -> None:
+            if isinstance(event, VisitMeasured):
+                is_open = it.microscope.shutter.is_open()
+                seen.setdefault(event.record.visit.kind, set()).add(is_open)
+
+        it.runner.subscribe(look)
+        it.scan(small_plan(background={"dwell_s": 1.0}), tmp_path / "a.h5")
+        assert seen == {VisitKind.BACKGROUND: {False}, VisitKind.MAP: {True}}
+
+
+def test_background_holds_only_dark_and_ambient_counts(tmp_path: Path) -> None:
+    with rig() as it:
+        _, scan = it.scan(small_plan(background={"dwell_s": 100.0}), tmp_path / "a.h5")
+        _, live_s, totals = scan.totals("background")
+        # 50 dark + 50 ambient counts/s over 400 ns, of which 25.6 ns are recorded
+        expected = 100.0 * 25.6 / 400
+        spread = (expected / 200) ** 0.5
+        assert totals.sum() / live_s.sum() == pytest.approx(expected, abs=5 * spread)
+
+
+def test_irf_is_measured_on_the_scatterer_and_the_sample_comes_back(tmp_path: Path) -> None:
+    with rig() as it:
+        plan = small_plan(irf={"dwell_s": 5.0, "sample_x_um": 80.0}, positions=3)
+        _, scan = it.scan(plan, tmp_path / "a.h5")
+        irf = scan.histograms(np.array([0]))[0]
+        film = scan.histograms(np.array([2]))[0]
+        # scattered light is as short as the response, the film decays over nanoseconds
+        assert irf[irf.argmax() - 1 : irf.argmax() + 2].sum() > 0.9 * irf.sum()
+        assert film[film.argmax() - 1 : film.argmax() + 2].sum() < 0.5 * film.sum()
+        assert it.microscope.sample_stage.position_um() == pytest.approx((0, 0, 0), abs=0.1)
+
+
+@pytest.mark.parametrize("request_name", ["stop", "abort"])
+@pytest.mark.parametrize("moment", [VisitStarted, VisitMeasured, VisitStored])
+def test_stop_and_abort_at_any_moment(tmp_path: Path, request_name: str, moment: type) -> None:
+    with rig() as it:
+        at_visit(it, 5, getattr(it.runner, request_name), moment)
+        outcome, scan = it.scan(small_plan(), tmp_path / "a.h5")
+        assert outcome.ending is (Ending.STOPPED if request_name == "stop" else Ending.ABORTED)
+        lost = request_name == "abort" and moment is VisitStarted
+        assert scan.stored.sum() == (5 if lost else 6)
+        assert outcome.safe_state.laser_off
+        assert outcome.safe_state.shutter_closed
+        assert it.dark
+        again, scan = Rig(it.instrument).resume(tmp_path / "a.h5")
+        assert again.ending is Ending.COMPLETED
+        assert scan.complete
+
+
+def test_abort_is_obeyed_within_200_ms_of_device_time(tmp_path: Path) -> None:
+    with rig() as it:
+        clock = it.microscope.clock
+        asked: list[float] = []
+
+        def ask() -> None:
+            asked.append(clock.now_s())
+            it.runner.abort()
+
+        clock.call_at(20.0, ask)
+        outcome, scan = it.scan(small_plan(dwell_s=60.0), tmp_path / "a.h5")
+        ended_s = clock.now_s()
+        assert outcome.ending is Ending.ABORTED
+        assert ended_s - asked[0] <= 0.2
+        assert scan.stored.sum() == 0
+        assert it.dark
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_signals_in_mid_dwell_end_the_run_safely(tmp_path: Path, name: str) -> None:
+    with rig() as it:
+        number = getattr(signal, name)
+        it.microscope.schedule(6.05, lambda: signal.raise_signal(number))
+        outcome, scan = it.scan(small_plan(), tmp_path / "a.h5")
+        assert outcome.ending is Ending.ABORTED
+        assert "Ctrl-C" in outcome.message or name in outcome.message
+        assert 0 < scan.stored.sum() < scan.plan.visit_count
+        assert it.dark
+
+
+def test_pause_blocks_the_light_and_resume_goes_on(tmp_path: Path) -> None:
+    with rig() as it:
+        at_visit(it, 4, it.runner.pause)
+        paused = threading.Event()
+        dark: list[bool] = []
+
+        def look(event: Event) -> None:
+            if isinstance(event, StateChanged) and event.state is RunState.PAUSED:
+                dark.append(it.dark)
+                paused.set()
+
+        def go_on() -> None:
+            assert paused.wait(20)
+            it.runner.resume()
+
+        it.runner.subscribe(look)
+        helper = threading.Thread(target=go_on)
+        helper.start()
+        outcome, scan = it.scan(small_plan(), tmp_path / "a.h5")
+        helper.join()
+        assert outcome.ending is Ending.COMPLETED
+        assert dark == [True]
+        assert scan.complete
+
+
+def test_stop_ends_a_pause(tmp_path: Path) -> None:
+    with rig() as it:
+        at_visit(it, 4, it.runner.pause)
+
+        def look(event: Event) -> None:
+            if isinstance(event, StateChanged) and event.state is RunState.PAUSED:
+                it.runner.stop()
+
+        it.runner.subscribe(look)
+        outcome, scan = it.scan(small_plan(), tmp_path / "a.h5")
+        assert outcome.ending is Ending.STOPPED
+        assert scan.stored.sum() == 5
+
+
+FAULTS = {
+    "stage unplugged": (lambda m: m.detector_stage.unplug(), "detector_stage"),
+    "stage stalls": (lambda m: m.detector_stage.stall(), "detector_stage"),
+    "card unplugged": (lambda m: m.card.unplug(), "card"),
+    "sync lost": (lambda m: m.card.lose_sync(), "card"),
+    "shutter unplugged": (lambda m: m.shutter.unplug(), "shutter"),
+    "thermometer unplugged": (lambda m: m.thermostat.unplug(), "temperature"),
+    "power meter unplugged": (lambda m: m.power_meter.unplug(), "power_meter"),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_fault_in_mid_scan_keeps_the_data_and_blocks_the_laser(tmp_path: Path, name: str) -> None:
+    break_it, device = FAULTS[name]
+    with rig() as it:
+        it.microscope.schedule(8.0, lambda: break_it(it.microscope))
+        plan = small_plan(background={"dwell_s": 1.0, "when": "after"})
+        outcome, scan = it.scan(plan, tmp_path / "a.h5")
+        assert outcome.ending is Ending.FAILED
+        assert isinstance(outcome.error, DeviceError)
+        assert outcome.error.device == device
+        assert "\n" not in outcome.message
+        assert scan.stored.sum() >= 4
+        stored = {event.index for event in it.of(VisitStored)}
+        assert stored == set(np.flatnonzero(scan.stored))
+        assert outcome.safe_state.laser_off
+        assert it.microscope.laser.output_nw() == 0
+
+
+def test_interlock_opening_shows_as_darkness_not_as_a_crash(tmp_path: Path) -> None:
+    with rig() as it:
+        it.microscope.schedule(6.0, it.microscope.laser.open_interlock)
+        outcome, _ = it.scan(small_plan(), tmp_path / "a.h5")
+        assert outcome.ending is Ending.FAILED
+        assert "laser" in outcome.message
+        assert it.dark
+
+
+def test_a_laser_that_stays_on_is_told_and_the_shutter_saves_the_sample(tmp_path: Path) -> None:
+    with rig() as it:
+        it.microscope.schedule(6.0, it.microscope.laser.refuse_to_stop)
+        outcome, _ = it.scan(small_plan(), tmp_path / "a.h5")
+        assert outcome.safe_state.laser_off is False
+        assert outcome.safe_state.shutter_closed is True
+        assert it.dark
+        assert any(notice.code == "safe-state" for notice in it.of(Notice))
+
+
+def test_laser_on_and_shutter_jammed_is_shouted(tmp_path: Path) -> None:
+    with pytest.raises(DeviceError, match="BLOCK|MAY STILL BE ON"), rig() as it:
+        microscope = it.microscope
+        microscope.schedule(6.0, microscope.laser.refuse_to_stop)
+        microscope.schedule(6.0, microscope.shutter.jam)
+        outcome, _ = it.scan(small_plan(), tmp_path / "a.h5")
+        assert outcome.ending is Ending.FAILED
+        assert "MAY STILL BE ON" in outcome.message
+
+
+def test_count_rate_above_the_limit_blocks_the_light(tmp_path: Path) -> None:
+    with rig("limits.detector_count_rate_hz=9000") as it:
+        outcome, _ = it.scan(small_plan(), tmp_path / "a.h5")
+        assert outcome.ending is Ending.FAILED
+        assert "light was blocked" in outcome.message
+        assert it.dark
+
+
+def test_power_above_the_limit_is_refused_and_unreachable_power_told(tmp_path: Path) -> None:
+    with rig("simulation.laser.full_scale_nw=2.0") as it:
+        plan = small_plan(excitation={"power_nw": 50.0})
+        outcome, scan = it.scan(plan, tmp_path / "a.h5")
+        assert outcome.ending is Ending.FAILED
+        assert "power meter reads" in outcome.message
+        assert scan.stored.sum() == 0
+
+
+@pytest.mark.parametrize("power_nw", [0.1, 1.0, 20.0, 90.0])
+def test_power_is_set_within_two_percent(tmp_path: Path, power_nw: float) -> None:
+    with rig("simulation.laser.noise_rms=0.0") as it:
+        plan = small_plan(positions=1, passes=1, excitation={"power_nw": power_nw})
+        it.scan(plan, tmp_path / "a.h5")
+        transmission = it.microscope.attenuator.transmission()
+        # what the meter's zero offset of 0.01 nW makes of a small power is the meter's fault
+        assert transmission * 100 == pytest.approx(power_nw, rel=0.025, abs=0.012)
+
+
+def test_an_observer_that_fails_is_dropped_and_told(tmp_path: Path) -> None:
+    with rig() as it:
+
+        def broken(event: Event) -> None:
+            if isinstance(event, VisitStored):
+                raise ValueError("nothing to draw on")
+
+        it.runner.subscribe(broken)
+        outcome, scan = it.scan(small_plan(), tmp_path / "a.h5")
+        assert outcome.ending is Ending.COMPLETED
+        assert scan.complete
+        assert [n.code for n in it.of(Notice)] == ["observer"]
+
+
+def test_a_defect_in_an_essential_observer_still_leaves_the_laser_off(tmp_path: Path) -> None:
+    with rig() as it:
+
+        def broken(event: Event) -> None:
+            if isinstance(event, VisitStored):
+                raise ZeroDivisionError
+
+        it.runner.subscribe(broken, essential=True)
+        with pytest.raises(ZeroDivisionError):
+            it.scan(small_plan(), tmp_path / "a.h5")
+        assert it.dark
+
+
+def test_every_event_is_json(tmp_path: Path) -> None:
+    with rig() as it:
+        it.scan(small_plan(), tmp_path / "a.h5")
+        names = {to_json(event)["event"] for event in it.events}
+        assert names == {
+            "run-started", "state-changed", "visit-started", "visit-measured", "visit-stored",
+            "run-ended",
+        }  # fmt: skip
+        for event in it.events:
+            text = json.dumps(to_json(event), allow_nan=False)
+            assert len(text) < 2000
+        (ended,) = it.of(RunEnded)
+        assert to_json(ended)["safe_state"]["laser_off"] is True
+
+
+def test_the_same_seed_gives_the_same_counts(tmp_path: Path) -> None:
+    totals = []
+    for name in ("a", "b"):
+        with rig() as it:
+            _, scan = it.scan(small_plan(), tmp_path / f"{name}.h5")
+            totals.append(scan.position_counts)
+    assert np.array_equal(*totals)

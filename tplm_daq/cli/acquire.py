@@ -1,0 +1,213 @@
+"""Commands that measure: demo, scan, resume."""
+
+import json
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tplm_analysis import MapFit
+from tplm_config import (
+    InputError,
+    InstrumentProfile,
+    load_plan,
+    load_profile,
+    parse_profile,
+    to_toml,
+)
+from tplm_daq.analysis import fit_scan
+from tplm_daq.cli.output import answer, json_option, set_option, stderr
+from tplm_daq.cli.progress import ScanProgress
+from tplm_daq.events import Ending
+from tplm_daq.live import LiveFit
+from tplm_daq.log import EventLog
+from tplm_daq.report import draw_report
+from tplm_daq.runner import Runner, RunOutcome
+from tplm_daq.session import begin, finish_complete, go_on, measure, stopping_on_signals
+from tplm_daq.store import Scan, ScanWriter, read_scan
+from tplm_drivers import Instrument, connect
+
+EXIT_CODES = {
+    Ending.COMPLETED: 0,
+    Ending.STOPPED: 3,
+    Ending.ABORTED: 3,
+    Ending.FAILED: 4,
+}
+
+DEMO_D_CM2_PER_S = 0.05
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A scan and how its run ended."""
+
+    outcome: RunOutcome
+    scan: Scan
+    fit: MapFit | None
+
+    @property
+    def exit_code(self) -> int:
+        """What the command returns."""
+        return EXIT_CODES[self.outcome.ending]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        safe = self.outcome.safe_state
+        return {
+            "file": str(self.scan.path),
+            "ending": self.outcome.ending,
+            "message": self.outcome.message,
+            "visits_stored": int(self.scan.stored.sum()),
+            "visits_planned": self.scan.plan.visit_count,
+            "laser_off": safe.laser_off,
+            "shutter_closed": safe.shutter_closed,
+            "fit": None if self.fit is None else self.fit.to_dict(),
+        }
+
+    def __str__(self) -> str:
+        run = (
+            f"{self.scan.path}: {self.outcome.ending}, {int(self.scan.stored.sum())} of "
+            f"{self.scan.plan.visit_count} visits ({self.outcome.message})"
+        )
+        return run if self.fit is None else f"{run}\n{self.fit}"
+
+
+def run(
+    profile: InstrumentProfile,
+    open_file: Callable[[Instrument], ScanWriter],
+    log: str | None = None,
+) -> Measured:
+    """Measure with the instrument of a profile what a file still lacks, and fit it."""
+    runner = Runner()
+    with ExitStack() as stack:
+        stack.enter_context(stopping_on_signals(runner))
+        instrument = stack.enter_context(connect(profile))
+        writer = stack.enter_context(open_file(instrument))
+        live = stack.enter_context(LiveFit(read_scan(writer.path)))
+        progress = stack.enter_context(ScanProgress(stderr(), live))
+        observers: list[Any] = [live, progress]
+        if log is not None:
+            observers.append(stack.enter_context(EventLog(log)))
+        outcome = measure(runner, instrument, writer, observers)
+    scan_ = read_scan(writer.path)
+    return Measured(outcome, scan_, fit_scan(scan_) if scan_.exposure_s.any() else None)
+
+
+def _finish(ctx: click.Context, measured: Measured, report: str | None, as_json: bool) -> None:
+    """Print the result, draw the report, and leave with the exit code of the run."""
+    if report is not None and measured.fit is not None:
+        draw_report(measured.scan.map(), measured.fit, report, title=measured.scan.path.name)
+    answer(measured.to_dict(), str(measured), as_json)
+    ctx.exit(measured.exit_code)
+
+
+def _profile_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    function = set_option("--set-profile", "profile")(function)
+    return click.option(
+        "--profile", default="simulated", show_default=True, help="TOML file or bundled name."
+    )(function)
+
+
+@click.command()
+@click.argument("plan")
+@_profile_options
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="HDF5 file to make.")
+@set_option("--set", "plan")
+@click.option("--operator", help="Who measures; kept in the file.")
+@click.option("--notes", help="Free text; kept in the file.")
+@click.option("--report", help="Also draw a report picture (PNG or PDF).")
+@click.option("--log", help="Also write every event to this file, one JSON object a line.")
+@json_option
+@click.pass_context
+def scan(
+    ctx: click.Context,
+    plan: str,
+    profile: str,
+    set_profile: tuple[str, ...],
+    out: Path,
+    set: tuple[str, ...],
+    operator: str | None,
+    notes: str | None,
+    report: str | None,
+    log: str | None,
+    as_json: bool,
+) -> None:
+    """Carry out one scan: PLAN is a TOML file or a bundled name such as 'line'."""
+    words = {"operator": operator, "notes": notes}
+    overrides = [*set, *(f"{k}={json.dumps(v)}" for k, v in words.items() if v is not None)]
+    found = load_plan(plan, overrides)
+    instrument_profile = load_profile(profile, set_profile)
+    measured = run(instrument_profile, lambda open_: begin(open_, found, out, plan), log)
+    _finish(ctx, measured, report, as_json)
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--profile", help="Use this profile instead of the one kept in the file.")
+@set_option("--set-profile", "profile")
+@click.option("--report", help="Also draw a report picture (PNG or PDF).")
+@click.option("--log", help="Also write every event to this file, one JSON object a line.")
+@json_option
+@click.pass_context
+def resume(
+    ctx: click.Context,
+    file: Path,
+    profile: str | None,
+    set_profile: tuple[str, ...],
+    report: str | None,
+    log: str | None,
+    as_json: bool,
+) -> None:
+    """Go on with a scan that was stopped or killed, in the same file."""
+    found = read_scan(file)
+    if found.complete:
+        finish_complete(found)
+        answer({"file": str(file), "ending": "completed"}, f"{file} is complete", as_json)
+        return
+    instrument_profile = _profile_for(found, profile, set_profile)
+    measured = run(instrument_profile, lambda open_: go_on(open_, file), log)
+    _finish(ctx, measured, report, as_json)
+
+
+def _profile_for(scan: Scan, profile: str | None, overrides: tuple[str, ...]) -> InstrumentProfile:
+    """The instrument to go on with: the one kept in the file, unless another is named."""
+    kept = scan.header.profile
+    if profile is not None:
+        found = load_profile(profile, overrides)
+    elif kept is None:
+        raise InputError(
+            scan.path, "the counts were imported, so there is no instrument to go on with"
+        )
+    else:
+        found = parse_profile(to_toml(kept), f"{scan.path} (its profile)", overrides)
+    # a simulation must not draw the same photons again
+    seed = found.simulation.seed + int(scan.stored.sum())
+    simulation = found.simulation.model_copy(update={"seed": seed})
+    return found.model_copy(update={"simulation": simulation})
+
+
+@click.command()
+@click.option(
+    "--out", default="tplm-demo", show_default=True, type=click.Path(path_type=Path),
+    help="Folder for the scan file, the result and the picture.",
+)  # fmt: skip
+@json_option
+@click.pass_context
+def demo(ctx: click.Context, out: Path, as_json: bool) -> None:
+    """Measure a simulated film, from the instrument to the report picture."""
+    out.mkdir(parents=True, exist_ok=True)
+    film, result, picture = (out / f"film.{kind}" for kind in ("h5", "json", "png"))
+    film.unlink(missing_ok=True)  # the demo's own file of last time
+    plan = load_plan("line", ['sample="simulated film"', 'operator="demo"'])
+    profile = load_profile("simulated", [f"simulation.sample.d_cm2_per_s={DEMO_D_CM2_PER_S}"])
+    measured = run(profile, lambda open_: begin(open_, plan, film, "line"))
+    report = {**measured.to_dict(), "true_d_cm2_per_s": DEMO_D_CM2_PER_S}
+    result.write_text(json.dumps(report, indent=2, ensure_ascii=False), encoding="utf-8")
+    if measured.fit is not None:
+        draw_report(measured.scan.map(), measured.fit, picture, title="tplm demo: simulated film")
+    words = f"{measured}\nbuilt into the film: D = {DEMO_D_CM2_PER_S} cm²/s"
+    answer(report, f"{words}\nleft in {out}: {film.name}, {result.name}, {picture.name}", as_json)
+    ctx.exit(measured.exit_code)

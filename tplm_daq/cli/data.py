@@ -1,0 +1,152 @@
+"""Commands on measured data: analyze, import, export."""
+
+from pathlib import Path
+from typing import get_args
+
+import click
+
+from tplm_analysis import MapFit, Method, fit_map
+from tplm_config import InputError
+from tplm_daq.analysis import fit_scan
+from tplm_daq.cli.output import answer, json_option
+from tplm_daq.cli.physics import Number
+from tplm_daq.exporting import FORMATS, Format, export_map
+from tplm_daq.importing import import_ptu
+from tplm_daq.report import draw_report
+from tplm_daq.store import Scan, ScanMap, read_scan
+from tplm_daq.store.scan import Axis
+from tplm_daq.tables import ordinary_file, read_map
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option(
+    "--method", type=click.Choice(get_args(Method)), default="global", show_default=True,
+    help="How D is found; the last three are as published.",
+)  # fmt: skip
+@click.option("--axis", type=click.Choice(["x", "y"]), help="Which axis of a cross or raster.")
+@click.option("--report", type=click.Path(path_type=Path), help="Also draw a picture (PNG or PDF).")
+@click.option("--time-zero-ns", type=Number(), help="Time zero, if it is known.")
+@click.option("--t-range-ns", type=Number(), nargs=2, metavar="A B", help="Time bins to use.")
+@click.option(
+    "--background-per-bin", type=Number(min=0), help="Mean counts per position and bin, if known."
+)
+@json_option
+def analyze(
+    file: Path,
+    method: Method,
+    axis: Axis | None,
+    report: Path | None,
+    time_zero_ns: float | None,
+    t_range_ns: tuple[float, float] | None,
+    background_per_bin: float | None,
+    as_json: bool,
+) -> None:
+    """Find the diffusivity of a map: FILE is a scan file (.h5), .npz or .csv."""
+    if report is not None and not report.parent.is_dir():
+        raise InputError(report, f"the folder {report.parent} does not exist", "make it first")
+    fit: MapFit
+    if ordinary_file(file).suffix.lower() == ".h5":
+        scan = read_scan(file)
+        found = scan.map(axis)
+        fit = fit_scan(
+            scan,
+            method,
+            axis,
+            time_zero_ns=time_zero_ns,
+            t_range_ns=t_range_ns,
+            background_per_bin=background_per_bin,
+        )
+    else:
+        found = read_map(file)
+        if axis is not None:
+            raise InputError(file, "the map has one axis", "leave --axis out")
+        fit = _fit(file, found, method, time_zero_ns, t_range_ns, background_per_bin)
+    text = f"{file}\n{fit}"
+    if report is not None:
+        draw_report(found, fit, report, title=file.name)
+        text += f"\nreport: {report}"
+    answer(fit.to_dict(), text, as_json)
+
+
+def _fit(
+    file: Path,
+    found: ScanMap,
+    method: Method,
+    time_zero_ns: float | None,
+    t_range_ns: tuple[float, float] | None,
+    background_per_bin: float | None,
+) -> MapFit:
+    try:
+        return fit_map(
+            found.counts,
+            found.x_um,
+            found.t_ns,
+            found.exposure_s,
+            method,
+            time_zero_ns=time_zero_ns,
+            t_range_ns=t_range_ns,
+            background_per_bin=background_per_bin,
+        )
+    except ValueError as error:
+        raise InputError(file, str(error)) from None
+
+
+@click.command("import")
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--positions", required=True, type=click.Path(path_type=Path),
+    help="CSV table with header file,x_um and optionally y_um,exposure_s.",
+)  # fmt: skip
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="HDF5 file to make.")
+@click.option("--channel", type=click.IntRange(0), help="Input channel of the card, from 0.")
+@json_option
+def import_(
+    files: tuple[Path, ...], positions: Path, out: Path, channel: int | None, as_json: bool
+) -> None:
+    """Make a scan file from .ptu files, one for each position and pass."""
+    scan = import_ptu([path for name in files for path in _expand(name)], positions, out, channel)
+    warnings: list[str] = scan.journal[0]["warnings"]
+    for warning in warnings:
+        click.echo(f"warning: {warning}", err=True)
+    result = {
+        "file": str(scan.path),
+        "files": int(scan.stored.sum()),
+        "positions": scan.plan.place_count,
+        "passes": scan.plan.passes,
+        "bins": scan.header.bins,
+        "time_bin_ps": scan.header.time_bin_ps,
+        "sync_rate_hz": scan.sync_rate_hz,
+        "counts": int(scan.position_counts.sum()),
+        "warnings": warnings,
+    }
+    answer(result, _summary(scan), as_json)
+
+
+def _expand(name: Path) -> list[Path]:
+    """Files of a pattern, which the shells of Windows leave to the program."""
+    if "*" in name.name and not name.exists():
+        return sorted(name.parent.glob(name.name)) or [name]
+    return [name]
+
+
+def _summary(scan: Scan) -> str:
+    return (
+        f"{scan.path}: {int(scan.stored.sum())} files, {scan.plan.place_count} positions, "
+        f"{scan.header.bins} bins of {scan.header.time_bin_ps:g} ps, "
+        f"{int(scan.position_counts.sum())} counts"
+    )
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--format", "format_", type=click.Choice(FORMATS), required=True)
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="File to make.")
+@click.option("--axis", type=click.Choice(["x", "y"]), help="Which axis of a cross or raster.")
+@json_option
+def export(file: Path, format_: Format, out: Path, axis: Axis | None, as_json: bool) -> None:
+    """Write the map of a scan file for other programs."""
+    warnings = export_map(read_scan(ordinary_file(file)), out, format_, axis)
+    for warning in warnings:
+        click.echo(f"warning: {warning}", err=True)
+    answer({"file": str(out), "format": format_, "warnings": warnings}, f"wrote {out}", as_json)

@@ -1,0 +1,174 @@
+"""Commands that look before anything is measured: check, devices, profiles."""
+
+import json
+import shutil
+import time
+from typing import Any
+
+import click
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from tplm_config import InputError, ScanPlan, bundled, load_plan, load_profile, schema
+from tplm_config import check as check_plan
+from tplm_daq.cli.output import answer, json_option, set_option
+from tplm_daq.prediction import predict
+from tplm_drivers import Instrument, RoleName, connect
+
+
+@click.command()
+@click.argument("plan", required=False)
+@click.option("--profile", default="simulated", show_default=True, help="TOML file or name.")
+@set_option("--set", "plan")
+@set_option("--set-profile", "profile")
+@click.option(
+    "--schema", "schema_of", type=click.Choice(["plan", "profile"]),
+    help="Print the JSON Schema for editors and leave.",
+)  # fmt: skip
+@click.option(
+    "--count-rate-hz", type=click.FloatRange(min=0, min_open=True), default=10_000.0,
+    show_default=True, help="Count rate at the centre that the predicted error assumes.",
+)  # fmt: skip
+@click.option(
+    "--d-cm2-per-s", type=float, default=0.01, show_default=True,
+    help="Diffusivity that the predicted error assumes.",
+)  # fmt: skip
+@json_option
+def check(
+    plan: str | None,
+    profile: str,
+    set: tuple[str, ...],
+    set_profile: tuple[str, ...],
+    schema_of: str | None,
+    count_rate_hz: float,
+    d_cm2_per_s: float,
+    as_json: bool,
+) -> None:
+    """Check a plan: positions, duration, disk, and how well it will know D."""
+    if schema_of is not None:
+        click.echo(json.dumps(schema("plan" if schema_of == "plan" else "profile"), indent=2))
+        return
+    if plan is None:
+        names = ", ".join(bundled("plan"))
+        raise InputError("tplm check", "no plan was named", f"bundled are: {names}")
+    found = load_plan(plan, set)
+    instrument = load_profile(profile, set_profile)
+    cost = check_plan(found, instrument, plan)
+    stderr_d = predict(found, instrument, count_rate_hz, d_cm2_per_s)
+    places = found.places()
+    result: dict[str, Any] = {
+        "plan": plan,
+        "profile": instrument.name,
+        "kind": found.kind,
+        **cost.model_dump(),
+        "x_um": sorted({round(place.x_um, 6) for place in places}),
+        "y_um": sorted({round(place.y_um, 6) for place in places}),
+        "predicted_d_stderr_cm2_per_s": stderr_d,
+        "assumed_d_cm2_per_s": d_cm2_per_s,
+        "assumed_count_rate_hz": count_rate_hz,
+    }
+    known = (
+        "the error of D cannot be predicted for this plan"
+        if stderr_d is None
+        else f"D = {d_cm2_per_s:g} cm²/s would be known to ± {stderr_d:.2g} cm²/s, "
+        f"with {count_rate_hz:g} counts/s at the centre"
+    )
+    minutes, seconds = divmod(round(cost.duration_s), 60)
+    text = (
+        f"{plan}: a {found.kind} of {cost.positions} positions, {found.passes} "
+        f"{found.order} passes, {cost.visits} visits\n"
+        f"x from {min(result['x_um']):g} to {max(result['x_um']):g} µm, "
+        f"y from {min(result['y_um']):g} to {max(result['y_um']):g} µm\n"
+        f"{found.card.bins} bins of {found.card.time_bin_ps:g} ps\n"
+        f"{minutes} min {seconds} s, of which {cost.counting_s:.0f} s counting; "
+        f"{cost.disk_bytes / 1e6:.1f} MB while measuring\n{known}"
+    )
+    answer(result, text, as_json)
+
+
+@click.command()
+@click.option("--profile", default="simulated", show_default=True, help="TOML file or name.")
+@set_option("--set-profile", "profile")
+@json_option
+def devices(profile: str, set_profile: tuple[str, ...], as_json: bool) -> None:
+    """Connect every device, identify it, read it back, disconnect."""
+    found = load_profile(profile, set_profile)
+    rows = []
+    with connect(found) as instrument:
+        for role, device in instrument.devices().items():
+            before = time.perf_counter()
+            identity = device.identify()
+            round_trip_ms = (time.perf_counter() - before) * 1e3
+            rows.append(
+                {
+                    "role": role,
+                    "model": identity.model,
+                    "serial_number": identity.serial_number,
+                    "firmware": identity.firmware,
+                    "state": _state(instrument, role),
+                    "round_trip_ms": round(round_trip_ms, 3),
+                    "checked_against": identity.checked_against,
+                }
+            )
+    if as_json:
+        answer({"profile": found.name, "devices": rows}, "", as_json)
+        return
+    table = Table(box=box.SIMPLE, title=f"profile '{found.name}'", title_justify="left")
+    for name in rows[0]:
+        table.add_column(name.replace("_", " "), no_wrap=True)
+    for row in rows:
+        table.add_row(*(str(value) for value in row.values()))
+    # one line a device, however narrow the window
+    Console(width=max(140, shutil.get_terminal_size().columns)).print(table)
+
+
+def _state(instrument: Instrument, role: RoleName) -> str:
+    """What a device reads back, in a few words."""
+    it = instrument
+    match role:
+        case "laser":
+            on = "emitting" if it.laser.emission() else "off"
+            return f"{on}, {it.laser.repetition_rate_hz() / 1e6:g} MHz"
+        case "card":
+            shortest = it.card.allowed_time_bins_ps()[0]
+            return f"{it.card.max_bins()} bins, {shortest:g} ps and up"
+        case "detector_stage":
+            x_um, y_um = it.detector_stage.position_um()[:2]
+            return f"at ({x_um:.1f}, {y_um:.1f}) µm, image plane"
+        case "attenuator" if it.attenuator is not None:
+            return f"transmission {it.attenuator.transmission():.4g}"
+        case "shutter" if it.shutter is not None:
+            return "open" if it.shutter.is_open() else "closed"
+        case "power_meter" if it.power_meter is not None:
+            return f"{it.power_meter.power_nw():.3g} nW"
+        case "sample_stage" if it.sample_stage is not None:
+            return "at (" + ", ".join(f"{v:.2f}" for v in it.sample_stage.position_um()) + ") µm"
+        case "temperature" if it.temperature is not None:
+            now_k, set_k = it.temperature.temperature_k(), it.temperature.set_point_k()
+            return f"{now_k:.2f} K, set point {set_k:g} K"
+    return "absent"
+
+
+def _in_words(plan: ScanPlan) -> str:
+    return (
+        f"{plan.kind}, {plan.place_count} positions, {plan.passes} {plan.order} passes, "
+        f"{plan.dwell_s:g} s a visit"
+    )
+
+
+@click.command()
+@json_option
+def profiles(as_json: bool) -> None:
+    """List the bundled profiles and plans."""
+    rows = {name: load_profile(name).description for name in bundled("profile")}
+    plans = {name: _in_words(load_plan(name)) for name in bundled("plan")}
+    text = "\n".join(
+        [
+            "profiles:",
+            *(f"  {name:12} {words}" for name, words in rows.items()),
+            "plans:",
+            *(f"  {name:12} {words}" for name, words in plans.items()),
+        ]
+    )
+    answer({"profiles": rows, "plans": plans}, text, as_json)
