@@ -10,6 +10,8 @@ from tplm_config import VisitKind
 from tplm_daq.events import Event, RunEnded, VisitMeasured
 from tplm_daq.store import Scan, project
 
+EVERY_S = 0.2
+"""Least time from one fit to the next."""
 FEWEST_POSITIONS = 5
 """Below this many measured positions there is nothing to fit."""
 
@@ -32,7 +34,7 @@ class LiveFit:
         self._exposure_s = scan.exposure_s.copy()
         self._lock = threading.Lock()
         self._news = threading.Event()
-        self._ended = False
+        self._ended = threading.Event()
         self._latest: MapFit | None = None
         self._failure: str | None = None
         self._thread = threading.Thread(target=self._work, name="live fit", daemon=True)
@@ -52,7 +54,7 @@ class LiveFit:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._ended = True
+        self._ended.set()
         self._news.set()
         self._thread.join()
 
@@ -65,14 +67,15 @@ class LiveFit:
                     self._exposure_s[record.visit.position_index] += record.live_s
                 self._news.set()
             case RunEnded():
-                self._ended = True
+                self._ended.set()
                 self._news.set()
 
     def _work(self) -> None:
         plan, t_ns = self._scan.plan, self._scan.header.t_ns
         while True:
             self._news.wait()
-            if self._ended:
+            # nobody reads faster than this, and the measurement wants the processor too
+            if self._ended.wait(EVERY_S):
                 return
             self._news.clear()
             with self._lock:

@@ -1,16 +1,13 @@
 """The runner: carries out the visits of a plan, and leaves the instrument safe."""
 
-import math
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
-from tplm_config import ScanPlan, Visit, VisitKind
+from tplm_config import ScanPlan, Visit
 from tplm_daq.events import (
     Ending,
     Event,
-    InstrumentSettings,
     Notice,
     Observer,
     RunEnded,
@@ -18,15 +15,10 @@ from tplm_daq.events import (
     RunState,
     StateChanged,
     VisitMeasured,
-    VisitRecord,
-    VisitStarted,
     VisitStored,
 )
-from tplm_daq.power import set_power
+from tplm_daq.visiting import Visiting
 from tplm_drivers import DeviceError, Instrument, SafeState
-
-POLL_S = 0.1
-"""Device time between two looks at the requests: a stop is never later than this."""
 
 
 class RunAborted(Exception):  # noqa: N818 - a request that was obeyed, not an error
@@ -143,8 +135,8 @@ class Runner:
         done = 0
         error: Exception | None = None
         try:
-            self._enter(RunState.PREPARING)
-            run = _Run(self, instrument, plan, started_s)
+            self.enter(RunState.PREPARING)
+            run = Visiting(self, instrument, plan, started_s)
             settings = run.prepare()
             self.emit(RunStarted(plan.visit_count, len(todo), settings))
             for visit in todo:
@@ -180,7 +172,7 @@ class Runner:
         except OSError as failure:  # the disk that failed the run takes no last word either
             if error is None:
                 ending, message, error = Ending.FAILED, sentence(failure), failure
-        self._enter(RunState.IDLE)
+        self.enter(RunState.IDLE)
         return RunOutcome(ending, message, done, safe_state, error)
 
     def emit(self, event: Event) -> None:
@@ -207,272 +199,21 @@ class Runner:
         if self._abort.is_set():
             raise RunAborted
 
-    def _enter(self, state: RunState, why: str = "") -> None:
+    def enter(self, state: RunState, why: str = "") -> None:
+        """Change the state, and tell."""
         if state is not self._state or why:
             self._state = state
             self.emit(StateChanged(state, why))
 
-    def _between_visits(self, run: "_Run") -> None:
+    def _between_visits(self, run: Visiting) -> None:
         self.check_abort()
         if not self._paused.is_set() or self._stop.is_set():
             return
         run.block_light()
-        self._enter(RunState.PAUSED, "paused by the user; the shutter is closed")
+        self.enter(RunState.PAUSED, "paused by the user; the shutter is closed")
         while self._paused.is_set() and not self._stop.is_set():
             self.check_abort()
             # paused time is the user's own, so it passes on the wall clock too
             self._abort.wait(0.02)
-            run.instrument.clock.wait(0.02)
-        self._enter(RunState.PREPARING, "resumed")
-
-
-class _Run:
-    """One run's dealings with the devices."""
-
-    def __init__(
-        self, runner: Runner, instrument: Instrument, plan: ScanPlan, started_s: float
-    ) -> None:
-        self.runner = runner
-        self.instrument = instrument
-        self.plan = plan
-        self._zero_s = instrument.clock.now_s() - started_s
-        self._sample_home: tuple[float, ...] | None = None
-        self._sample_away = False
-
-    # -- before the first visit ----------------------------------------------------------
-
-    def prepare(self) -> InstrumentSettings:
-        """Set laser, power and card, with the sample still in the dark, and read all back."""
-        instrument, plan = self.instrument, self.plan
-        self.runner.check_abort()
-        if instrument.shutter is not None:
-            self._set_shutter(False)
-        if plan.excitation.repetition_rate_hz is not None:
-            instrument.laser.set_repetition_rate_hz(plan.excitation.repetition_rate_hz)
-        instrument.laser.set_emission(True)
-        self._wait(instrument.profile.laser.warm_up_s)
-        if not instrument.laser.emission():
-            raise DeviceError(
-                "laser", "the emission was switched on but reads back as off", "check the interlock"
-            )
-        power_nw: float | None = None
-        if plan.excitation.power_nw is not None:
-            power_nw = set_power(instrument, plan.excitation.power_nw, self._wait, self._wait_until)
-        elif instrument.power_meter is not None:
-            power_nw = instrument.power_meter.power_nw()
-        card = plan.card
-        actual = instrument.card.configure(
-            card.time_bin_ps, card.bins, card.offset_ns, card.sync_divider
-        )
-        if not math.isclose(actual.time_bin_ps, card.time_bin_ps) or actual.bins != card.bins:
-            raise DeviceError(
-                "card",
-                f"the plan asks for {card.bins} bins of {card.time_bin_ps:g} ps but the card set "
-                f"{actual.bins} bins of {actual.time_bin_ps:g} ps",
-            )
-        self._wait(instrument.profile.card.sync_warm_up_s)
-        sync_rate_hz = instrument.card.sync_rate_hz()
-        if sync_rate_hz <= 0:
-            raise DeviceError(
-                "card",
-                "there are no sync pulses",
-                "check the trigger cable, its discriminator level, and that the laser runs",
-            )
-        if instrument.sample_stage is not None:
-            self._sample_home = instrument.sample_stage.position_um()
-        attenuator, thermostat = instrument.attenuator, instrument.temperature
-        return InstrumentSettings(
-            repetition_rate_hz=instrument.laser.repetition_rate_hz(),
-            time_bin_ps=actual.time_bin_ps,
-            bins=actual.bins,
-            offset_ns=actual.offset_ns,
-            sync_divider=actual.sync_divider,
-            sync_rate_hz=sync_rate_hz,
-            power_nw=power_nw,
-            transmission=None if attenuator is None else attenuator.transmission(),
-            temperature_k=None if thermostat is None else thermostat.temperature_k(),
-            temperature_set_point_k=None if thermostat is None else thermostat.set_point_k(),
-            sample_position_um=self._sample_home,
-        )
-
-    # -- one visit ------------------------------------------------------------------------
-
-    def measure(self, visit: Visit) -> VisitRecord:
-        """Go there, count, and read everything back."""
-        runner, instrument = self.runner, self.instrument
-        runner._enter(RunState.MOVING)
-        runner.emit(VisitStarted(visit))
-        self._place_sample(visit)
-        stage_um = self._move_detector(visit)
-        if instrument.shutter is not None:
-            self._set_shutter(visit.shutter_open)
-        runner._enter(RunState.COUNTING)
-        started_s = instrument.clock.now_s() - self._zero_s
-        count_rate_hz = self._count(visit)
-        histogram = instrument.card.read()
-        self._check_flags(visit, histogram.flags)
-        if visit.shutter_open and not instrument.laser.emission():
-            raise DeviceError(
-                "laser",
-                f"the emission went off during visit {visit.index}, which is not kept",
-                "check the interlock and the laser, then resume the scan",
-            )
-        thermometer, meter = instrument.temperature, instrument.power_meter
-        return VisitRecord(
-            visit=visit,
-            started_s=started_s,
-            live_s=histogram.live_s,
-            stage_x_um=stage_um[0],
-            stage_y_um=stage_um[1],
-            sync_rate_hz=instrument.card.sync_rate_hz(),
-            count_rate_hz=count_rate_hz,
-            temperature_k=math.nan if thermometer is None else thermometer.temperature_k(),
-            power_nw=math.nan if meter is None else meter.power_nw(),
-            flags=histogram.flags,
-            counts=histogram.counts,
-        )
-
-    def block_light(self) -> None:
-        """Keep light off the sample while nothing is measured."""
-        if self.instrument.shutter is not None:
-            self._set_shutter(False)
-        else:
-            self.instrument.laser.set_emission(False)
-
-    def restore(self) -> None:
-        """Put the sample back where the scan found it."""
-        if self._sample_away and self._sample_home is not None:
-            self._move_sample(self._sample_home)
-
-    def _place_sample(self, visit: Visit) -> None:
-        if visit.sample_xy_um is None:
-            self.restore()
-        elif self._sample_home is None:
-            raise DeviceError("sample_stage", "the plan moves the sample but there is no stage")
-        else:
-            self._sample_away = True
-            self._move_sample((*visit.sample_xy_um, *self._sample_home[2:]))
-
-    def _move_sample(self, target_um: tuple[float, ...]) -> None:
-        stage = self.instrument.sample_stage
-        role = self.instrument.profile.sample_stage
-        if stage is None or role is None:
-            raise DeviceError("sample_stage", "there is no sample stage to move")
-        stage.move_to(target_um)
-        self._wait_until(lambda: not stage.is_moving(), role.timeout_s, "sample_stage", "moving")
-        self._sample_away = target_um != self._sample_home
-
-    def _move_detector(self, visit: Visit) -> tuple[float, float]:
-        stage, role = self.instrument.detector_stage, self.instrument.profile.detector_stage
-        target = self.instrument.profile.stage_position_um(visit.x_um, visit.y_um)
-        x_um, y_um = stage.position_um()[:2]
-        if math.dist((x_um, y_um), target) > role.tolerance_um / 2:
-            stage.move_to(target)
-            self._wait_until(
-                lambda: not stage.is_moving(), role.timeout_s, "detector_stage", "moving"
-            )
-            self._wait(role.settle_s)
-            x_um, y_um = stage.position_um()[:2]
-        if max(abs(x_um - target[0]), abs(y_um - target[1])) > role.tolerance_um:
-            raise DeviceError(
-                "detector_stage",
-                f"stopped at ({x_um:.1f}, {y_um:.1f}) µm instead of "
-                f"({target[0]:.1f}, {target[1]:.1f}) µm",
-                "look for an obstacle or a lost reference, home the stage, then resume the scan",
-            )
-        return x_um, y_um
-
-    def _set_shutter(self, open_: bool) -> None:
-        shutter = self.instrument.shutter
-        if shutter is None or shutter.is_open() == open_:
-            return
-        shutter.set_open(open_)
-        if shutter.is_open() != open_:
-            raise DeviceError(
-                "shutter",
-                f"was told to {'open' if open_ else 'close'} but reads back as "
-                f"{'closed' if open_ else 'open'}",
-            )
-
-    def _count(self, visit: Visit) -> float:
-        """Count for the dwell; returns the highest count rate seen, in hertz."""
-        card, clock = self.instrument.card, self.instrument.clock
-        limit_hz = self.instrument.profile.limits.detector_count_rate_hz
-        card.start(visit.dwell_s)
-        end_s = clock.now_s() + visit.dwell_s
-        deadline_s = end_s + 0.5 * visit.dwell_s + 2.0
-        rate_hz = 0.0
-        while True:
-            rate_hz = max(rate_hz, card.count_rate_hz())
-            if rate_hz > limit_hz:
-                self.block_light()
-                card.stop()
-                raise DeviceError(
-                    "card",
-                    f"{rate_hz:.3g} counts/s on the detector, more than the profile's limit of "
-                    f"{limit_hz:.3g}; the light was blocked",
-                    "lower the laser power or add a neutral-density filter, then resume the scan",
-                )
-            if not card.is_counting():
-                return rate_hz
-            if clock.now_s() > deadline_s:
-                card.stop()
-                raise DeviceError(
-                    "card",
-                    f"a dwell of {visit.dwell_s:g} s has not ended after "
-                    f"{deadline_s - end_s + visit.dwell_s:.1f} s",
-                    "check the sync signal and the card's connection, then resume the scan",
-                )
-            try:
-                # the last wait ends with the dwell, so that no time is lost between visits
-                left_s = end_s - clock.now_s()
-                self._pause(min(POLL_S, left_s) if left_s > 0 else POLL_S / 10)
-            except RunAborted:
-                card.stop()
-                raise
-
-    def _check_flags(self, visit: Visit, flags: frozenset[str]) -> None:
-        if "sync-lost" in flags:
-            raise DeviceError(
-                "card",
-                f"the sync signal was lost during visit {visit.index}, which is not kept",
-                "check the laser's trigger output and its cable, then resume the scan",
-            )
-        if flags and visit.kind is not VisitKind.BACKGROUND:
-            self.runner.emit(
-                Notice(
-                    "warning",
-                    "card-flags",
-                    f"the card reports {', '.join(sorted(flags))} in visit {visit.index}",
-                )
-            )
-
-    # -- waiting --------------------------------------------------------------------------
-
-    def _pause(self, seconds: float) -> None:
-        self.runner.check_abort()
-        self.instrument.clock.wait(seconds)
-        self.runner.check_abort()
-
-    def _wait(self, seconds: float) -> None:
-        """Let device time pass, open to an abort."""
-        edges = [i * POLL_S for i in range(math.ceil(seconds / POLL_S))] + [seconds]
-        for start, end in pairwise(edges):
-            self._pause(end - start)
-
-    def _wait_until(
-        self, reached: Callable[[], bool], timeout_s: float, device: str, doing: str
-    ) -> None:
-        """Wait until a device is there; a device that never gets there is an error."""
-        clock = self.instrument.clock
-        deadline_s = clock.now_s() + timeout_s
-        step_s = 0.002
-        while not reached():
-            if clock.now_s() >= deadline_s:
-                raise DeviceError(
-                    device,
-                    f"is still {doing} after {timeout_s:g} s",
-                    "look whether it is blocked or has lost its connection",
-                )
-            self._pause(step_s)
-            step_s = min(step_s * 1.5, POLL_S / 2)
+            run.clock.wait(0.02)
+        self.enter(RunState.PREPARING, "resumed")

@@ -23,6 +23,7 @@ from tplm_daq.events import (
     VisitStored,
     to_json,
 )
+from tplm_daq.store import read_scan
 from tplm_drivers import DeviceError
 
 
@@ -322,3 +323,18 @@ def test_the_same_seed_gives_the_same_counts(tmp_path: Path) -> None:
             _, scan = it.scan(small_plan(), tmp_path / f"{name}.h5")
             totals.append(scan.position_counts)
     assert np.array_equal(*totals)
+
+
+def test_a_second_ctrl_c_interrupts_a_device_that_hangs(tmp_path: Path) -> None:
+    with rig() as it:
+
+        def hang() -> None:
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
+            raise AssertionError("the second Ctrl-C did not get through")
+
+        it.microscope.schedule(8.0, hang)
+        with pytest.raises(KeyboardInterrupt):
+            it.scan(small_plan(), tmp_path / "a.h5")
+        assert it.dark
+        assert read_scan(tmp_path / "a.h5").stored.sum() >= 4

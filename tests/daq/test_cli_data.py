@@ -1,0 +1,243 @@
+"""The commands on measured data and the calculators, run in this process."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.daq.ptu_files import GENERIC, random_stream, write_ptu
+from tests.daq.scan_files import CARD, write_counts
+from tplm_analysis import synthetic_map
+from tplm_config import CrossScan
+from tplm_daq.cli import main
+from tplm_daq.store import read_scan
+from tplm_daq.tables import read_map
+
+KEYS = [
+    "method", "model", "d_cm2_per_s", "d_stderr_cm2_per_s", "sigma0_nm", "center_um",
+    "background_per_bin", "alpha", "alpha_stderr", "lifetime_1e_ns", "diffusion_length_nm",
+    "t_max_ns", "warnings",
+]  # fmt: skip
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Any:
+    """Run a command that must succeed; gives stdout and stderr."""
+
+    def run(*arguments: str | Path) -> tuple[str, str]:
+        capsys.readouterr()
+        code = main([str(argument) for argument in arguments])
+        out, err = capsys.readouterr()
+        assert code == 0, err
+        return out, err
+
+    return run
+
+
+@pytest.fixture
+def refused(capsys: pytest.CaptureFixture[str]) -> Any:
+    """Run a command that must be refused; gives its one sentence."""
+
+    def refused(*arguments: str | Path) -> str:
+        capsys.readouterr()
+        code = main([str(argument) for argument in arguments])
+        out, err = capsys.readouterr()
+        assert (code, out) == (2, "")
+        assert err.startswith("tplm: ")
+        assert err.count("\n") == 1
+        return err
+
+    return refused
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A map with D = 0.02 cm²/s."""
+    path = tmp_path_factory.mktemp("film") / "film.npz"
+    made = synthetic_map(3, d_cm2_per_s=0.02, bins=200, bin_ns=0.1, amplitude=8e5)
+    np.savez(path, counts=made.counts, x_um=made.x_um, t_ns=made.t_ns)
+    return path
+
+
+def test_analyze_prints_exactly_one_object(run: Any, film: Path) -> None:
+    out, err = run("analyze", film, "--json")
+    found = json.loads(out)
+    assert list(found) == KEYS
+    assert out.count("\n") == 1
+    assert err == ""
+    assert abs(found["d_cm2_per_s"] - 0.02) < 4 * found["d_stderr_cm2_per_s"] < 0.008
+
+
+@pytest.mark.parametrize("method", ["slices", "gaussian-msd", "voigt-davg", "moment"])
+def test_analyze_by_every_method(method: str, run: Any, film: Path) -> None:
+    found = json.loads(run("analyze", film, "--method", method, "--json")[0])
+    assert list(found) == KEYS
+    assert found["method"] == method
+    assert found["d_cm2_per_s"] == pytest.approx(0.02, rel=0.4)
+
+
+def test_analyze_with_options_and_a_picture(run: Any, film: Path, tmp_path: Path) -> None:
+    out, _ = run(
+        "analyze", film, "--report", tmp_path / "r.png", "--time-zero-ns", 0, "--t-range-ns", 0.1,
+        8, "--background-per-bin", 8,
+    )  # fmt: skip
+    assert "D = 0.0" in out
+    assert f"report: {tmp_path / 'r.png'}" in out
+    assert (tmp_path / "r.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_analyze_a_scan_along_an_axis(run: Any, refused: Any, film: Path, tmp_path: Path) -> None:
+    write_counts(tmp_path / "a.h5", CrossScan(positions=5, passes=1, card=CARD))
+    for axis in ("x", "y"):
+        found = json.loads(run("analyze", tmp_path / "a.h5", "--axis", axis, "--json")[0])
+        assert list(found) == KEYS
+        assert found["warnings"]  # noise has no diffusivity
+    assert "the map has one axis; leave --axis out" in refused("analyze", film, "--axis", "x")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--method", "magic"), "'magic' is not one of 'global', 'slices'"),
+        (("--t-range-ns", 5, 1), "film.npz: t_range_ns must be (start, stop)"),
+        (("--t-range-ns", "nan", 1), "nan is not a finite number"),
+        (("--time-zero-ns", "inf"), "inf is not a finite number"),
+        (("--background-per-bin", -1), "-1.0 is not in the range x>=0"),
+        (("--report", "no/folder/r.png"), "the folder no/folder does not exist"),
+        (("--report", "r.txt"), "r.txt"),
+        (("--axis", "z"), "'z' is not one of 'x', 'y'"),
+        (("--colour", "red"), "No such option"),
+    ],
+)
+def test_analyze_refuses(options: tuple[Any, ...], message: str, refused: Any, film: Path) -> None:
+    assert message in refused("analyze", film, *options)
+
+
+def test_an_error_is_an_object_too(film: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["analyze", str(film.parent / "none.npz"), "--json"]) == 2
+    out, err = capsys.readouterr()
+    assert json.loads(out) == {"error": err[6:-1], "exit_code": 2}
+    assert "none.npz: no such file" in err
+
+
+@pytest.fixture
+def measured(tmp_path: Path) -> Path:
+    """Three .ptu files and their table."""
+    for i in range(3):
+        records = random_stream(
+            GENERIC, 300, np.random.default_rng(i), channels=1 + (i == 2), dtimes=2000
+        )
+        write_ptu(tmp_path / f"p{i}.ptu", GENERIC, records)
+    (tmp_path / "places.csv").write_text("file,x_um\np0.ptu,-1\np1.ptu,0\np2.ptu,1\n")
+    return tmp_path
+
+
+def test_import_export_analyze(measured: Path, run: Any, refused: Any) -> None:
+    arguments = [
+        "import", measured / "*.ptu", "--positions", measured / "places.csv",
+        "--out", measured / "film.h5",
+    ]  # fmt: skip
+    assert "p2.ptu: there are photons in the channels 0, 1; choose" in refused(*arguments)
+    out, err = run(*arguments, "--channel", 0, "--json")
+    found = json.loads(out)
+    scan = read_scan(measured / "film.h5")
+    assert found["files"] == found["positions"] == 3
+    assert found["counts"] == scan.map().counts.sum() > 0
+    assert found["warnings"] == []
+    assert err == ""
+    assert "exists already" in refused(*arguments, "--channel", 0)
+
+    for kind in ("csv", "npz", "mat"):
+        out, err = run(
+            "export", measured / "film.h5", "--format", kind, "--out", measured / f"film.{kind}"
+        )
+        assert out == f"wrote {measured / f'film.{kind}'}\n"
+        assert ("unequal exposures" in err) is (kind == "csv")
+    np.testing.assert_array_equal(read_map(measured / "film.csv").counts, scan.map().counts)
+    assert "exists already" in refused(
+        "export", measured / "film.h5", "--format", "npz", "--out", measured / "film.npz"
+    )
+    assert "not a readable scan file" in refused(
+        "export", measured / "film.npz", "--format", "csv", "--out", measured / "b.csv"
+    )
+    by_file = [json.loads(run("analyze", measured / f"film.{k}", "--json")[0]) for k in ("h5", "npz")]
+    assert by_file[0]["d_cm2_per_s"] == by_file[1]["d_cm2_per_s"]
+
+
+def test_import_passes_warnings_on(measured: Path, run: Any) -> None:
+    (measured / "p1.ptu").write_bytes((measured / "p1.ptu").read_bytes()[:-100])
+    out, err = run(
+        "import", *(measured / f"p{i}.ptu" for i in range(3)), "--channel", 0,
+        "--positions", measured / "places.csv", "--out", measured / "film.h5",
+    )  # fmt: skip
+    assert err == "warning: p1.ptu: The file ends early; 275 of 300 records are there and were read.\n"
+    assert "film.h5: 3 files, 3 positions, 3125 bins of 64 ps" in out
+
+
+@pytest.mark.parametrize("kind", ["npz", "csv"])
+def test_simulate_map(kind: str, run: Any, refused: Any, tmp_path: Path) -> None:
+    path = tmp_path / f"film.{kind}"
+    arguments = ["simulate", "map", "--bins", 100, "--time-bin-ps", 100, "--out", path]
+    found = json.loads(run(*arguments, "--d-cm2-per-s", 0.05, "--seed", 4, "--json")[0])
+    made = read_map(path)
+    expected = synthetic_map(4, d_cm2_per_s=0.05, bins=100, bin_ns=0.1)
+    np.testing.assert_array_equal(made.counts, expected.counts)
+    np.testing.assert_array_equal(made.x_um, expected.x_um)
+    np.testing.assert_array_equal(made.t_ns, expected.t_ns)
+    assert found["counts"] == made.counts.sum()
+    assert found["d_cm2_per_s"] == 0.05
+    assert "exists already" in refused(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--out", "film.txt"), "film.txt: the file name ends in '.txt'; allowed: .npz, .csv"),
+        (("--d-cm2-per-s", "nan"), "nan is not a finite number"),
+        (("--d-cm2-per-s", "-0.1"), "-0.1 is not in the range"),
+        (("--amplitude", "inf"), "inf is not in the range"),
+        (("--fwhm-nm", 0), "0.0 is not in the range"),
+        (("--positions", 0), "0 is not in the range"),
+        (("--positions", 3.5), "'3.5' is not a valid integer"),
+        (("--positions", 100_000, "--bins", 65_536), "at most 20000000 are allowed"),
+    ],
+)
+def test_simulate_map_refuses(
+    options: tuple[Any, ...], message: str, refused: Any, tmp_path: Path
+) -> None:
+    assert message in refused("simulate", "map", "--out", tmp_path / "film.npz", *options)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("power_nw", "rep_rate_mhz", "fluence", "excitons"),
+    [(1, 2.5, 0.076, 0.0082), (20, 2.5, 1.52, 0.163), (25, 5, 0.95, 0.1025)],
+)
+def test_excitation_gives_the_published_numbers(
+    power_nw: float, rep_rate_mhz: float, fluence: float, excitons: float, run: Any
+) -> None:
+    given = ("excitation", "--power-nw", power_nw, "--rep-rate-mhz", rep_rate_mhz, "--fwhm-nm", 500)
+    found = json.loads(run(*given, "--edge-nm", 8.3, "--json")[0])
+    assert found["fluence_uj_per_cm2"] == pytest.approx(fluence, rel=0.02)
+    assert found["mean_excitons_per_nc"] == pytest.approx(excitons, rel=0.02)
+    assert "top-hat-fwhm" in run(*given)[0]
+    peak = json.loads(run(*given, "--profile-shape", "gaussian-peak", "--json")[0])
+    ratio = peak["fluence_uj_per_cm2"] / found["fluence_uj_per_cm2"]
+    assert ratio == pytest.approx(np.log(2))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ((), "Missing option '--power-nw'"),
+        (("--power-nw", 0), "0.0 is not in the range"),
+        (("--power-nw", "nan"), "nan is not a finite number"),
+        (("--power-nw", "much"), "'much' is not a valid float"),
+        (("--power-nw", 1, "--throughput", 1.5), "1.5 is not in the range"),
+        (("--power-nw", 1, "--profile-shape", "cone"), "'cone' is not one of"),
+    ],
+)
+def test_excitation_refuses(options: tuple[Any, ...], message: str, refused: Any) -> None:
+    assert message in refused("excitation", "--rep-rate-mhz", 2.5, *options)
