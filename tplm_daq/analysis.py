@@ -1,23 +1,62 @@
-"""The analysis of a scan file: its map, and what the file knows besides."""
+"""The analysis of a map: what the estimators need, and what a scan file knows besides."""
+
+from pathlib import Path
+from typing import TypedDict, Unpack
 
 import numpy as np
 
 from tplm_analysis import MapFit, Method, Revisits, fit_map
 from tplm_config import InputError
-from tplm_daq.store import Scan
+from tplm_daq.store import Scan, ScanMap
 from tplm_daq.store.scan import Axis
+
+
+class FitOptions(TypedDict, total=False):
+    """What a person may decide; see `tplm_analysis.fit_map`."""
+
+    time_zero_ns: float | None
+    t_range_ns: tuple[float, float] | None
+    background_per_bin: float | None
+
+
+def fit_table(
+    found: ScanMap,
+    source: str | Path,
+    method: Method = "global",
+    *,
+    sync_rate_hz: float | None = None,
+    revisits: Revisits | None = None,
+    **options: Unpack[FitOptions],
+) -> MapFit:
+    """Fit the diffusivity of a map.
+
+    Raises
+    ------
+    InputError
+        If the map or an option is not usable; it names ``source``.
+    """
+    try:
+        return fit_map(
+            found.counts,
+            found.x_um,
+            found.t_ns,
+            found.exposure_s,
+            method,
+            sync_rate_hz=sync_rate_hz,
+            revisits=revisits,
+            **options,
+        )
+    except ValueError as error:
+        raise InputError(source, str(error)) from None
 
 
 def fit_scan(
     scan: Scan,
     method: Method = "global",
     axis: Axis | None = None,
-    *,
-    time_zero_ns: float | None = None,
-    t_range_ns: tuple[float, float] | None = None,
-    background_per_bin: float | None = None,
+    **options: Unpack[FitOptions],
 ) -> MapFit:
-    """Fit the diffusivity of a scan; the options are those of `tplm_analysis.fit_map`.
+    """Fit the diffusivity of a scan.
 
     Exposure, pulse rate and reference revisits are taken from the file, so that missing
     positions, pile-up and drift are seen.
@@ -27,25 +66,17 @@ def fit_scan(
     InputError
         If the scan has no such map, or an option is not usable.
     """
-    found = scan.map(axis)
-    try:
-        return fit_map(
-            found.counts,
-            found.x_um,
-            found.t_ns,
-            found.exposure_s,
-            method,
-            time_zero_ns=time_zero_ns,
-            t_range_ns=t_range_ns,
-            background_per_bin=background_per_bin,
-            sync_rate_hz=scan.sync_rate_hz,
-            revisits=revisits(scan),
-        )
-    except ValueError as error:
-        raise InputError(scan.path, str(error)) from None
+    return fit_table(
+        scan.map(axis),
+        scan.path,
+        method,
+        sync_rate_hz=scan.sync_rate_hz,
+        revisits=reference_revisits(scan),
+        **options,
+    )
 
 
-def revisits(scan: Scan) -> Revisits | None:
+def reference_revisits(scan: Scan) -> Revisits | None:
     """The reference revisits of a scan at equal exposure; None with fewer than three."""
     started_s, live_s, totals = scan.totals("reference")
     if started_s.size < 3:

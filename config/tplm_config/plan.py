@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, TypeAdapter, model_validator
 
-from tplm_config._model import Model, NonNegativeFloat, PositiveFloat, PositiveInt
+from tplm_config._model import WHOLE, Model, PositiveFloat, PositiveInt
 from tplm_config.visit import Place, Visit, VisitKind
 
 Order = Literal["one-way", "bidirectional", "interleaved", "random"]
@@ -27,7 +27,7 @@ class CardSettings(Model):
     """Width of a time bin; the card's base resolution times a power of two."""
     range_ns: PositiveFloat = 25.6
     """Length of the recorded decay; time bin times number of bins."""
-    sync_divider: Literal[1, 2, 4, 8, 16] = 1
+    sync_divider: Annotated[Literal[1, 2, 4, 8, 16], WHOLE] = 1
     """Divider of the sync input."""
     offset_ns: Annotated[float, Field(ge=0, le=100_000)] = 0.0
     """Time between sync and the first bin."""
@@ -326,7 +326,7 @@ class PositionScan(ScanPlan):
     def _same_length(self) -> Self:
         if self.y_um and len(self.y_um) != len(self.x_um):
             raise ValueError(
-                f"y_um has {len(self.y_um)} values and x_um {len(self.x_um)}; they must be as many"
+                f"y_um is {len(self.y_um)} long and x_um {len(self.x_um)}; as many are needed"
             )
         return self
 

@@ -1,15 +1,22 @@
 """The instrument profile: which driver plays each role, how it is calibrated, what it may do."""
 
 import math
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from tplm_config._model import Model, NonNegativeFloat, PositiveFloat
+from tplm_config._model import (
+    ASCENDING,
+    WHOLE,
+    Interval,
+    Model,
+    NonNegativeFloat,
+    PositiveFloat,
+)
 from tplm_config.simulation import SimulationSettings
 
 Driver = Literal["simulated"]
-Sign = Literal[-1, 1]
+Sign = Annotated[Literal[-1, 1], WHOLE]
 
 
 class LaserRole(Model):
@@ -57,14 +64,8 @@ class StageAxis(Model):
     """+1 if the stage moves towards +x (+y) of the sample image when its reading grows."""
     zero_um: float = 0.0
     """Stage reading at which the detector looks at x = 0 (y = 0) of the sample plane."""
-    travel_um: tuple[float, float] = (-12500.0, 12500.0)
+    travel_um: Interval = (-12500.0, 12500.0)
     """Lowest and highest stage reading allowed."""
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        if not self.travel_um[0] < self.travel_um[1]:
-            raise ValueError("travel_um must be [lowest, highest] with lowest < highest")
-        return self
 
 
 class DetectorStageRole(Model):
@@ -89,7 +90,7 @@ class SampleStageRole(Model):
     """The stage under the sample: x, y and focus."""
 
     driver: Driver
-    travel_um: tuple[float, float] = (-2500.0, 2500.0)
+    travel_um: Interval = (-2500.0, 2500.0)
     """Lowest and highest reading allowed on each axis."""
     timeout_s: PositiveFloat = 60.0
     """Longest time one move may take."""
@@ -125,7 +126,7 @@ class Limits(Model):
     """The detector is in danger, or its figures are worthless, above this rate."""
     laser_power_nw: PositiveFloat
     """Highest nominal power that may be set."""
-    temperature_k: tuple[NonNegativeFloat, PositiveFloat] = (4.0, 325.0)
+    temperature_k: Annotated[tuple[NonNegativeFloat, PositiveFloat], ASCENDING] = (4.0, 325.0)
     """Lowest and highest set point."""
 
 
@@ -156,7 +157,7 @@ class InstrumentProfile(Model):
         if image_um <= 0:
             return 0.0
         role = self.detector_stage
-        ramp_um = role.speed_um_per_s**2 / role.acceleration_um_per_s2
+        ramp_um = role.speed_um_per_s * (role.speed_um_per_s / role.acceleration_um_per_s2)
         if image_um < ramp_um:
             moving_s = 2 * math.sqrt(image_um / role.acceleration_um_per_s2)
         else:

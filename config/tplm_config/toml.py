@@ -1,7 +1,5 @@
 """Reading and writing profiles and plans as TOML, with errors a person can act on."""
 
-import difflib
-import json
 import tomllib
 from collections.abc import Mapping, Sequence
 from importlib import resources
@@ -11,7 +9,7 @@ from typing import Any, Literal, TypeVar
 import tomli_w
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from tplm_config.errors import InputError
+from tplm_config.errors import InputError, did_you_mean, refusal
 from tplm_config.plan import ANY_SCAN_PLAN, ScanPlan
 from tplm_config.profile import InstrumentProfile
 
@@ -90,28 +88,31 @@ def _read(source: str | Path, kind: Kind) -> dict[str, Any]:
         return _parse(entry.read_text(encoding="utf-8"), name)
     path = Path(source)
     try:
-        if path.is_file() and path.stat().st_size > MAX_FILE_BYTES:
-            raise InputError(
-                path,
-                f"the file has {path.stat().st_size} bytes",
-                f"a {kind} is TOML text of at most {MAX_FILE_BYTES} bytes",
-            )
-        text = path.read_bytes().decode("utf-8-sig")
+        with path.open("rb") as file:
+            raw = file.read(MAX_FILE_BYTES + 1)
+        text = raw.decode("utf-8-sig")
     except FileNotFoundError:
-        close = difflib.get_close_matches(path.stem, bundled(kind), n=1)
-        hint = f"; did you mean '{close[0]}'?" if close else ""
+        hint = did_you_mean(path.stem, bundled(kind))
         raise InputError(
             source,
             f"no such {kind} file, and no bundled {kind} of that name",
-            f"bundled are: {', '.join(bundled(kind))}{hint}",
+            f"{hint} bundled are: {', '.join(bundled(kind))}".lstrip(),
         ) from None
     except UnicodeDecodeError as error:
         raise InputError(
             path, f"byte {error.start} is not UTF-8 text", f"a {kind} is a TOML text file"
         ) from None
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise InputError(path, f"the {kind} cannot be read ({error.strerror})") from None
+    except ValueError as error:  # a name no file can have
         raise InputError(path, f"the {kind} cannot be read ({error})") from None
-    return _parse(text, str(source))
+    if len(raw) > MAX_FILE_BYTES:
+        raise InputError(
+            path,
+            f"the file has more than {MAX_FILE_BYTES} bytes",
+            f"a {kind} is a short TOML text file",
+        )
+    return _parse(text, name)
 
 
 def _parse(text: str, source: str) -> dict[str, Any]:
@@ -119,6 +120,8 @@ def _parse(text: str, source: str) -> dict[str, Any]:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise InputError(source, f"not valid TOML: {error}") from None
+    except ValueError:  # from Python's own limit on the length of an integer
+        raise InputError(source, "not usable TOML: a number has too many digits") from None
     except RecursionError:
         raise InputError(source, "not usable TOML: the values are nested too deeply") from None
 
@@ -133,7 +136,7 @@ def _overridden(data: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any
             )
         try:
             value = tomllib.loads(f"value = {raw}")["value"]
-        except tomllib.TOMLDecodeError:
+        except (ValueError, RecursionError):
             value = raw.strip()  # bare words are text, so that --set operator=Ann works
         table = data
         for part in parts[:-1]:
@@ -149,90 +152,4 @@ def validate(adapter: TypeAdapter[T], data: Mapping[str, Any], source: str | Pat
     try:
         return adapter.validate_python(data)
     except ValidationError as error:
-        faults = error.errors(include_url=False)
-        more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
-        first = faults[0]
-        key, allowed_keys = _locate(adapter, first["loc"])
-        problem, allowed = _describe(first, key, allowed_keys)
-        raise InputError(source, problem, allowed + more, key) from None
-
-
-def _locate(adapter: TypeAdapter[Any], loc: tuple[int | str, ...]) -> tuple[str, list[str]]:
-    """Dotted key of a fault, without the union tags, and the keys its table may have."""
-    schema_ = adapter.json_schema()
-    node: dict[str, Any] = schema_
-    parts: list[str] = []
-    siblings: list[str] = []
-    for part in loc:
-        node = _resolve(node, schema_)
-        mapping = node.get("discriminator", {}).get("mapping", {})
-        if part in mapping:
-            node = {"$ref": mapping[part]}
-            continue
-        if isinstance(part, int):
-            parts[-1] = f"{parts[-1]}[{part}]"
-            node = node.get("items", {})
-            continue
-        properties = node.get("properties", {})
-        siblings = sorted(properties)
-        parts.append(part)
-        node = properties.get(part, {})
-    return ".".join(parts), siblings
-
-
-def _resolve(node: dict[str, Any], root: dict[str, Any]) -> dict[str, Any]:
-    """Follow references and optional tables down to the table itself."""
-    while True:
-        if "$ref" in node:
-            node = root["$defs"][node["$ref"].rsplit("/", 1)[1]]
-        elif "anyOf" in node:
-            node = next((n for n in node["anyOf"] if n.get("type") != "null"), {})
-        elif "allOf" in node:
-            node = node["allOf"][0]
-        else:
-            return node
-
-
-_COMPARISONS = {
-    "greater_than": ("gt", "greater than"),
-    "greater_than_equal": ("ge", "at least"),
-    "less_than": ("lt", "less than"),
-    "less_than_equal": ("le", "at most"),
-}
-
-
-def _describe(fault: Any, key: str, allowed_keys: list[str]) -> tuple[str, str]:
-    """Say in words what was found and what is allowed."""
-    found = _short(fault["input"])
-    context = fault.get("ctx", {})
-    match fault["type"]:
-        case "missing":
-            return "the key is missing", "it has no default and must be given"
-        case "extra_forbidden":
-            name = key.rsplit(".", 1)[-1]
-            close = difflib.get_close_matches(name, allowed_keys, n=1)
-            hint = f"did you mean '{close[0]}'? " if close else ""
-            return "unknown key", f"{hint}allowed here: {', '.join(allowed_keys)}"
-        case "union_tag_not_found":
-            return "the key 'kind' is missing", "allowed: line, cross, raster, positions"
-        case "union_tag_invalid":
-            return f"kind = {context['tag']!r} is unknown", f"allowed: {context['expected_tags']}"
-        case "literal_error":
-            return f"found {found}", f"allowed: {context['expected']}"
-        case "finite_number":
-            return f"found {found}", "a finite number is needed"
-        case "value_error":
-            return str(context["error"]), ""
-        case comparison if comparison in _COMPARISONS:
-            short, words = _COMPARISONS[comparison]
-            return f"found {found}", f"must be {words} {context[short]}"
-    text = fault["msg"]
-    return f"found {found}", text[0].lower() + text[1:]
-
-
-def _short(value: object) -> str:
-    try:
-        text = json.dumps(value, ensure_ascii=False)
-    except (TypeError, ValueError):
-        text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+        raise refusal(error, adapter.json_schema(), source) from None

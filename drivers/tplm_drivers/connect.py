@@ -3,12 +3,12 @@
 from typing import Any
 
 from tplm_config import InstrumentProfile
-from tplm_drivers.instrument import Instrument
-from tplm_drivers.roles import ROLE_NAMES
+from tplm_drivers.instrument import Instrument, let_go, unsafe
+from tplm_drivers.roles import ROLE_NAMES, RoleName
 
 
 def connect(profile: InstrumentProfile) -> Instrument:
-    """Open every device of a profile; if one fails, those already open are let go.
+    """Open every device of a profile; if one fails, those already open are made safe and let go.
 
     Parameters
     ----------
@@ -29,13 +29,14 @@ def connect(profile: InstrumentProfile) -> Instrument:
     from tplm_drivers.simulated import SimulatedBench
 
     bench = SimulatedBench(profile)
-    opened: dict[str, Any] = {}
+    opened: dict[RoleName, Any] = {}
     try:
         for role in ROLE_NAMES:
             if getattr(profile, role) is not None:
                 opened[role] = bench.open(role)
-    except BaseException:
-        for device in opened.values():
-            device.close()
+    except BaseException as error:
+        state = let_go(opened)
+        if "laser" in opened and not state.verified:
+            raise unsafe(state, error) from error
         raise
     return Instrument(profile=profile, clock=bench.clock, **opened)

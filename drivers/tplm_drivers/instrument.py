@@ -1,11 +1,12 @@
 """The instrument: the devices of one profile, opened all or none, and always made safe."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
-from tplm_config import InstrumentProfile
+from tplm_config import InputError, InstrumentProfile
 from tplm_drivers.clock import Clock
 from tplm_drivers.roles import (
     ROLE_NAMES,
@@ -84,39 +85,11 @@ class Instrument:
 
         Never raises: each device is tried even if another one fails, and what failed is told.
         """
-        problems: list[str] = []
-
-        def attempt(step: Callable[[], object]) -> object:
-            try:
-                return step()
-            except Exception as error:  # noqa: BLE001 - whatever a driver raises, go on to the laser
-                problems.append(str(error))
-                return None
-
-        shutter, laser = self.shutter, self.laser
-        if shutter is not None:
-            attempt(lambda: shutter.set_open(False))
-        attempt(lambda: laser.set_emission(False))
-        attempt(self.card.stop)
-        attempt(self.detector_stage.stop)
-        emits = attempt(laser.emission)
-        is_open = attempt(shutter.is_open) if shutter is not None else None
-        return SafeState(
-            laser_off=None if emits is None else not emits,
-            shutter_closed=None if is_open is None else not is_open,
-            problems=tuple(dict.fromkeys(problems)),
-        )
+        return make_safe(self.devices())
 
     def close(self) -> SafeState:
         """Make safe, then let go of every device."""
-        state = self.make_safe()
-        problems = list(state.problems)
-        for role, device in self.devices().items():
-            try:
-                device.close()
-            except Exception as error:  # noqa: BLE001 - the other devices still want closing
-                problems.append(f"{role} could not be closed: {error}")
-        return replace(state, problems=tuple(problems))
+        return let_go(self.devices())
 
     def __enter__(self) -> Self:
         return self
@@ -129,4 +102,65 @@ class Instrument:
     ) -> None:
         state = self.close()
         if not state.verified:
-            raise DeviceError("laser", str(state))
+            raise unsafe(state, error) from error
+
+
+def make_safe(devices: Mapping[RoleName, Any]) -> SafeState:
+    """`Instrument.make_safe` for whatever devices are open."""
+    problems: list[str] = []
+    attempt = partial(_attempt, devices, problems)
+    attempt("shutter", lambda shutter: shutter.set_open(False))
+    attempt("laser", lambda laser: laser.set_emission(False))
+    attempt("card", lambda card: card.stop())
+    attempt("detector_stage", lambda stage: stage.stop())
+    attempt("sample_stage", lambda stage: stage.stop())
+    emits = attempt("laser", lambda laser: laser.emission())
+    is_open = attempt("shutter", lambda shutter: shutter.is_open())
+    return SafeState(
+        laser_off=None if emits is None else not emits,
+        shutter_closed=None if is_open is None else not is_open,
+        problems=tuple(dict.fromkeys(problems)),
+    )
+
+
+def let_go(devices: Mapping[RoleName, Any]) -> SafeState:
+    """Make safe, then close every device, also when one of them fails."""
+    state = make_safe(devices)
+    problems = list(state.problems)
+    for role in devices:
+        _attempt(devices, problems, role, lambda device: device.close(), " could not be closed")
+    return replace(state, problems=tuple(problems))
+
+
+def unsafe(state: SafeState, error: BaseException | None) -> DeviceError:
+    """The error for a way out on which the light could not be proven off.
+
+    It takes the place of the error that led there, if any, and names it.
+    """
+    before = "" if error is None else f"before that, {_words(error)}"
+    return DeviceError("laser", str(state), before)
+
+
+def _attempt(
+    devices: Mapping[RoleName, Any],
+    problems: list[str],
+    role: RoleName,
+    step: Callable[[Any], object],
+    failing: str = "",
+) -> object:
+    """Try one step of the way out; what it raises is noted, and the next step is taken."""
+    if role not in devices:
+        return None
+    try:
+        return step(devices[role])
+    except BaseException as error:  # noqa: BLE001 - not even Ctrl-C comes before the laser
+        named = isinstance(error, DeviceError) and not failing
+        problems.append(_words(error) if named else f"{role}{failing}: {_words(error)}")
+        return None
+
+
+def _words(error: BaseException) -> str:
+    """An error in words; one of the program's own needs no type before it."""
+    if isinstance(error, DeviceError | InputError):
+        return str(error)
+    return f"{type(error).__name__}: {error}".rstrip(": ")

@@ -55,7 +55,9 @@ def test_time_between_excitations_sets_the_diffusivity_of_the_film(tmp_path: Pat
     with open_instrument("simulated") as microscope:
         for i, power_nw in enumerate((1.0, 8.0)):
             excitation = {"power_nw": power_nw, "repetition_rate_hz": 5e6}
-            plan = PLAN.model_copy(update={"excitation": PLAN.excitation.model_validate(excitation)})
+            plan = PLAN.model_copy(
+                update={"excitation": PLAN.excitation.model_validate(excitation)}
+            )
             fit = fit_scan(microscope.scan(plan, out=tmp_path / f"{i}.h5"))
             found.append(fit.d_cm2_per_s)
             truth = microscope.instrument.laser.microscope.conditions()  # type: ignore[attr-defined]

@@ -162,7 +162,9 @@ def test_import_export_analyze(measured: Path, run: Any, refused: Any) -> None:
     assert "not a readable scan file" in refused(
         "export", measured / "film.npz", "--format", "csv", "--out", measured / "b.csv"
     )
-    by_file = [json.loads(run("analyze", measured / f"film.{k}", "--json")[0]) for k in ("h5", "npz")]
+    by_file = [
+        json.loads(run("analyze", measured / f"film.{k}", "--json")[0]) for k in ("h5", "npz")
+    ]
     assert by_file[0]["d_cm2_per_s"] == by_file[1]["d_cm2_per_s"]
 
 
@@ -172,7 +174,9 @@ def test_import_passes_warnings_on(measured: Path, run: Any) -> None:
         "import", *(measured / f"p{i}.ptu" for i in range(3)), "--channel", 0,
         "--positions", measured / "places.csv", "--out", measured / "film.h5",
     )  # fmt: skip
-    assert err == "warning: p1.ptu: The file ends early; 275 of 300 records are there and were read.\n"
+    assert (
+        err == "warning: p1.ptu: The file ends early; 275 of 300 records are there and were read.\n"
+    )
     assert "film.h5: 3 files, 3 positions, 3125 bins of 64 ps" in out
 
 

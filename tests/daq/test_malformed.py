@@ -70,6 +70,14 @@ def to_h5(damage: Callable[[h5py.File], Any]) -> Callable[[Path], None]:
     return lambda path: scan_file(path, damage)
 
 
+def as_group(name: str) -> Callable[[h5py.File], None]:
+    def damage(file: h5py.File) -> None:
+        del file[name]
+        file.create_group(name)
+
+    return damage
+
+
 def huge(file: h5py.File) -> None:
     del file["entry/visits/counts"]
     shape, chunks = (10, 2**40), (1, 20)
@@ -173,9 +181,10 @@ H5: dict[str, Content] = {
     "format of wrong type": to_h5(lambda file: file.attrs.update(format=[1, 2])),
     "no counts": to_h5(lambda file: file.pop("entry/visits/counts")),
     "counts of other shape": to_h5(replaced("entry/visits/counts", np.zeros((3, 4)))),
-    "counts are a group": to_h5(lambda file: file.move("entry/visits", "entry/visits/counts")),
+    "counts are a group": to_h5(as_group("entry/visits/counts")),
     "counts of one dimension": to_h5(replaced("entry/visits/counts", np.zeros(10))),
     "counts too large": to_h5(huge),
+    "places out of range": to_h5(replaced("entry/visits/position_index", np.arange(10) + 9)),
     "plan of rubbish": to_h5(replaced("entry/configuration/plan", "kind = 7")),
     "plan is a number": to_h5(replaced("entry/configuration/plan", 7)),
     "journal of rubbish": to_h5(replaced("entry/journal", np.frombuffer(b"{]\n", np.uint8))),
@@ -238,9 +247,7 @@ def test_one_line_that_names_the_file(
 @pytest.mark.parametrize(
     "arguments", [["check", "lime"], ["check", "line", "--profile", "simulatet"]]
 )
-def test_an_unknown_bundled_name(
-    arguments: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_unknown_bundled_name(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(arguments) == 2
     err = capsys.readouterr().err
     assert err.startswith(f"tplm: {arguments[-1]}: no such")
@@ -332,6 +339,7 @@ def test_the_sound_files_are_sound(name: str, sound: Path) -> None:
     READERS[name](sound / name)
 
 
+# Flipped bytes make libhdf5 itself crash or hang now and then, so .h5 is only cut.
 @fuzz
 @given(
     name=st.sampled_from(["a.npz", "a.csv", "a.plan", "a.profile", "a.ptu", "a.positions"]),
@@ -350,8 +358,6 @@ def test_flipped_bytes(
 
 @fuzz
 @given(name=st.sampled_from(sorted(READERS)), share=st.floats(0, 1))
-def test_truncated_anywhere(
-    name: str, share: float, sound: Path, tmp_path: Path
-) -> None:
+def test_truncated_anywhere(name: str, share: float, sound: Path, tmp_path: Path) -> None:
     data = (sound / name).read_bytes()
     read_or_refuse(READERS[name], tmp_path / name, data[: int(share * len(data))])

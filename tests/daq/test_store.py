@@ -14,7 +14,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.daq.rig import rig, small_plan, small_profile
-from tplm_config import CrossScan, InputError, LineScan, PositionScan, RasterScan, ScanPlan
+from tplm_config import (
+    CardSettings,
+    CrossScan,
+    InputError,
+    LineScan,
+    PositionScan,
+    RasterScan,
+    ScanPlan,
+)
 from tplm_daq.events import VisitRecord
 from tplm_daq.store import FrozenFile, ScanHeader, ScanWriter, project, read_scan
 from tplm_daq.store import files as store_files
@@ -24,8 +32,16 @@ from tplm_daq.store.layout import COUNTS, CRC, flag_bits, flag_names
 BINS = 16
 
 
+CARD = CardSettings(time_bin_ps=100, range_ns=1.6)
+
+
+def short_plan() -> ScanPlan:
+    """The small plan with 16 bins."""
+    return small_plan(card=CARD)
+
+
 def header(plan: ScanPlan | None = None) -> ScanHeader:
-    plan = plan or small_plan()
+    plan = plan or short_plan()
     return ScanHeader(plan=plan, time_bin_ps=100.0, bins=BINS, profile=small_profile())
 
 
@@ -39,7 +55,7 @@ def record(plan: ScanPlan, index: int, value: int | None = None) -> VisitRecord:
 
 
 def write(path: Path, indices: range | list[int], plan: ScanPlan | None = None) -> ScanPlan:
-    plan = plan or small_plan()
+    plan = plan or short_plan()
     with ScanWriter.create(path, header(plan)) as writer:
         for index in indices:
             writer.write(record(plan, index))
@@ -60,7 +76,7 @@ def test_an_unfinished_file_opens_plainly_and_holds_what_was_written(tmp_path: P
 
 def test_a_reader_follows_while_the_writer_writes(tmp_path: Path) -> None:
     path = tmp_path / "a.h5"
-    plan = small_plan()
+    plan = short_plan()
     with ScanWriter.create(path, header(plan)) as writer, FrozenFile(path) as reader:
         assert reader.read_counts(2) is None
         with h5py.File(path, "r"):
@@ -73,7 +89,7 @@ def test_a_reader_follows_while_the_writer_writes(tmp_path: Path) -> None:
 
 def test_finishing_keeps_every_number_and_makes_a_default_plot(tmp_path: Path) -> None:
     path = tmp_path / "a.h5"
-    plan = small_plan()
+    plan = short_plan()
     with ScanWriter.create(path, header(plan)) as writer:
         for visit in plan.visits():
             writer.write(record(plan, visit.index))
@@ -103,7 +119,7 @@ def test_finishing_keeps_every_number_and_makes_a_default_plot(tmp_path: Path) -
 @pytest.mark.parametrize("finish", [True, False])
 def test_resume_measures_only_what_is_missing(tmp_path: Path, finish: bool) -> None:
     path = tmp_path / "a.h5"
-    plan = small_plan()
+    plan = short_plan()
     with ScanWriter.create(path, header(plan)) as writer:
         for index in (0, 1, 5):
             writer.write(record(plan, index))
@@ -147,7 +163,7 @@ def test_a_row_with_a_wrong_checksum_does_not_exist(
 def test_a_write_cut_short_is_not_a_row(tmp_path: Path) -> None:
     """The order on the disk: values, counts, then the checksum; a cut at any byte is seen."""
     path = tmp_path / "a.h5"
-    plan = small_plan()
+    plan = short_plan()
     real = store_files.write_at
     for cut in range(1, 13):
         calls = 0
@@ -175,7 +191,7 @@ def test_a_write_cut_short_is_not_a_row(tmp_path: Path) -> None:
 
 def test_only_one_run_may_write(tmp_path: Path) -> None:
     path = tmp_path / "a.h5"
-    plan = small_plan()
+    plan = short_plan()
     with (
         ScanWriter.create(path, header(plan)),
         pytest.raises(InputError, match="another run is writing"),
@@ -282,7 +298,7 @@ def test_a_failed_repack_keeps_the_file_as_it_was(
 
 def test_a_full_journal_does_not_stop_the_scan(tmp_path: Path) -> None:
     path = tmp_path / "a.h5"
-    plan = small_plan()
+    plan = short_plan()
     with ScanWriter.create(path, header(plan)) as writer:
         for i in range(JOURNAL_BYTES // 1000 + 10):
             writer.note({"event": "noise", "i": i, "text": "x" * 1000})
@@ -298,10 +314,10 @@ def test_flags_survive(names: set[str]) -> None:
     assert found == {"other" if name == "something new" else name for name in names}
 
 
-LINE_Y = LineScan(axis="y", positions=3, half_range_um=1, passes=1)
-CROSS = CrossScan(positions=3, half_range_um=1, passes=1, x_center_um=5)
-RASTER = RasterScan(x_positions=3, y_positions=2, x_half_range_um=1, y_half_range_um=1)
-LISTED = PositionScan(x_um=(2.0, 0.0, 1.0))
+LINE_Y = LineScan(card=CARD, axis="y", positions=3, half_range_um=1, passes=1)
+CROSS = CrossScan(card=CARD, positions=3, half_range_um=1, passes=1, x_center_um=5)
+RASTER = RasterScan(card=CARD, x_positions=3, y_positions=2, x_half_range_um=1, y_half_range_um=1)
+LISTED = PositionScan(card=CARD, x_um=(2.0, 0.0, 1.0))
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,8 @@ from tplm_config import (
     to_toml,
 )
 from tplm_daq.analysis import fit_scan
-from tplm_daq.cli.output import answer, json_option, set_option, stderr
+from tplm_daq.cli.options import json_option, set_option
+from tplm_daq.cli.output import answer, stderr
 from tplm_daq.cli.progress import ScanProgress
 from tplm_daq.events import Ending
 from tplm_daq.live import LiveFit

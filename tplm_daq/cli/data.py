@@ -5,15 +5,15 @@ from typing import get_args
 
 import click
 
-from tplm_analysis import MapFit, Method, fit_map
+from tplm_analysis import Method
 from tplm_config import InputError
-from tplm_daq.analysis import fit_scan
-from tplm_daq.cli.output import answer, json_option
-from tplm_daq.cli.physics import Number
+from tplm_daq.analysis import FitOptions, fit_scan, fit_table
+from tplm_daq.cli.options import Number, json_option
+from tplm_daq.cli.output import answer
 from tplm_daq.exporting import FORMATS, Format, export_map
 from tplm_daq.importing import import_ptu
 from tplm_daq.report import draw_report
-from tplm_daq.store import Scan, ScanMap, read_scan
+from tplm_daq.store import Scan, read_scan
 from tplm_daq.store.scan import Axis
 from tplm_daq.tables import ordinary_file, read_map
 
@@ -45,51 +45,23 @@ def analyze(
     """Find the diffusivity of a map: FILE is a scan file (.h5), .npz or .csv."""
     if report is not None and not report.parent.is_dir():
         raise InputError(report, f"the folder {report.parent} does not exist", "make it first")
-    fit: MapFit
-    if ordinary_file(file).suffix.lower() == ".h5":
-        scan = read_scan(file)
+    options = FitOptions(
+        time_zero_ns=time_zero_ns, t_range_ns=t_range_ns, background_per_bin=background_per_bin
+    )
+    if file.suffix.lower() == ".h5":
+        scan = read_scan(ordinary_file(file))
         found = scan.map(axis)
-        fit = fit_scan(
-            scan,
-            method,
-            axis,
-            time_zero_ns=time_zero_ns,
-            t_range_ns=t_range_ns,
-            background_per_bin=background_per_bin,
-        )
+        fit = fit_scan(scan, method, axis, **options)
     else:
         found = read_map(file)
         if axis is not None:
             raise InputError(file, "the map has one axis", "leave --axis out")
-        fit = _fit(file, found, method, time_zero_ns, t_range_ns, background_per_bin)
+        fit = fit_table(found, file, method, **options)
     text = f"{file}\n{fit}"
     if report is not None:
         draw_report(found, fit, report, title=file.name)
         text += f"\nreport: {report}"
     answer(fit.to_dict(), text, as_json)
-
-
-def _fit(
-    file: Path,
-    found: ScanMap,
-    method: Method,
-    time_zero_ns: float | None,
-    t_range_ns: tuple[float, float] | None,
-    background_per_bin: float | None,
-) -> MapFit:
-    try:
-        return fit_map(
-            found.counts,
-            found.x_um,
-            found.t_ns,
-            found.exposure_s,
-            method,
-            time_zero_ns=time_zero_ns,
-            t_range_ns=t_range_ns,
-            background_per_bin=background_per_bin,
-        )
-    except ValueError as error:
-        raise InputError(file, str(error)) from None
 
 
 @click.command("import")

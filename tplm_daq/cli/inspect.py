@@ -12,7 +12,8 @@ from rich.table import Table
 
 from tplm_config import InputError, ScanPlan, bundled, load_plan, load_profile, schema
 from tplm_config import check as check_plan
-from tplm_daq.cli.output import answer, json_option, set_option
+from tplm_daq.cli.options import Number, json_option, set_option
+from tplm_daq.cli.output import answer
 from tplm_daq.prediction import predict
 from tplm_drivers import Instrument, RoleName, connect
 
@@ -27,11 +28,11 @@ from tplm_drivers import Instrument, RoleName, connect
     help="Print the JSON Schema for editors and leave.",
 )  # fmt: skip
 @click.option(
-    "--count-rate-hz", type=click.FloatRange(min=0, min_open=True), default=10_000.0,
+    "--count-rate-hz", type=Number(1e-3, 1e12), default=10_000.0,
     show_default=True, help="Count rate at the centre that the predicted error assumes.",
 )  # fmt: skip
 @click.option(
-    "--d-cm2-per-s", type=float, default=0.01, show_default=True,
+    "--d-cm2-per-s", type=Number(0, 1e3), default=0.01, show_default=True,
     help="Diffusivity that the predicted error assumes.",
 )  # fmt: skip
 @json_option

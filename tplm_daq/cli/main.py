@@ -53,8 +53,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         click.echo(error.format_message(), err=True)
         return EXIT_INPUT
     except click.UsageError as error:
-        name = error.ctx.command_path if error.ctx else "tplm"
-        return _fail(arguments, f"{name}: {_one_line(error.format_message())}", EXIT_INPUT)
+        command = (error.ctx.command_path if error.ctx else "").removeprefix("tplm").strip()
+        where = f"{command}: " if command else ""
+        return _fail(arguments, where + _one_line(error.format_message()), EXIT_INPUT)
     except (InputError, click.ClickException) as error:
         return _fail(arguments, _one_line(str(error)), EXIT_INPUT)
     except (KeyboardInterrupt, click.Abort):

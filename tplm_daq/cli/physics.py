@@ -1,9 +1,7 @@
 """Commands that calculate: simulate, excitation."""
 
-import math
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import click
 import numpy as np
@@ -11,24 +9,12 @@ import numpy as np
 import tplm_analysis as ta
 from tplm_analysis.excitation import Convention
 from tplm_config import InputError
-from tplm_daq.cli.output import answer, json_option
+from tplm_daq.cli.options import Number, json_option
+from tplm_daq.cli.output import answer
 from tplm_daq.exporting import Format, write_map
 from tplm_daq.store import ScanMap
 
 MAX_CELLS = 20_000_000
-
-
-class Number(click.FloatRange):
-    """A finite number of a range; click's own lets NaN pass."""
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> float:
-        """Return the number, or refuse it in one sentence."""
-        number = float(super().convert(value, param, ctx))
-        if not math.isfinite(number):
-            self.fail(f"{value} is not a finite number.", param, ctx)
-        return number
 
 
 @click.group()

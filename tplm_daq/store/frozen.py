@@ -19,10 +19,10 @@ from tplm_daq.store.layout import (
     COUNTS,
     CRC,
     JOURNAL,
-    KINDS,
     MEASURED,
     VISITS,
     measured_bytes,
+    planned_columns,
     row_crc,
 )
 from tplm_daq.store.nexus import ScanHeader, group, write_data, write_header
@@ -46,30 +46,24 @@ def create(path: Path, header: ScanHeader) -> None:
 
 def build(path: Path, header: ScanHeader) -> None:
     """Write a frozen file under its temporary name."""
-    visits = list(header.plan.visits())
+    visits = header.plan.visit_count
     row_bytes = header.bins * 4 + sum(np.dtype(column.dtype).itemsize for column in COLUMNS) + 8
-    check_room(path, len(visits) * row_bytes + header.bins * 8 + JOURNAL_BYTES + METADATA_BYTES)
+    check_room(path, visits * row_bytes + header.bins * 8 + JOURNAL_BYTES + METADATA_BYTES)
     with h5py.File(path, "w") as file:
         entry = write_header(file, header)
         table = group(entry, "visits", "NXcollection")
-        planned = {
-            "kind": [KINDS.index(visit.kind) for visit in visits],
-            **{
-                name: [getattr(visit, name) for visit in visits]
-                for name in ("pass_index", "position_index", "x_um", "y_um", "dwell_s")
-            },
-        }
+        planned = planned_columns(header.plan)
         for column in COLUMNS:
             if column.planned:
-                table[column.name] = np.asarray(planned[column.name], dtype=column.dtype)
+                table[column.name] = planned[column.name]
             else:
-                _contiguous(table, column.name, (len(visits),), column.dtype)
+                _contiguous(table, column.name, (visits,), column.dtype)
             table[column.name].attrs["units"] = column.units
             table[column.name].attrs["meaning"] = column.meaning
-        _contiguous(table, "counts", (len(visits), header.bins), "<u4")
-        _contiguous(table, "crc", (len(visits),), "<u4")
+        _contiguous(table, "counts", (visits, header.bins), "<u4")
+        _contiguous(table, "crc", (visits,), "<u4")
         _contiguous(entry, "journal", (JOURNAL_BYTES,), "<u1")
-        table["visit"] = np.arange(len(visits), dtype="<i4")
+        table["visit"] = np.arange(visits, dtype="<i4")
         table["crc"].attrs["meaning"] = "CRC-32 of counts and measured columns; 0 = no row yet"
         write_data(
             file,

@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+
+from tplm_config import ScanPlan
 
 FORMAT = "tplm-scan/1"
 VISITS = "entry/visits"
@@ -59,6 +62,20 @@ COLUMNS = (
     Column("flags", "<u4", "", f"bits, lowest first: {', '.join(FLAGS)}, other"),
 )
 MEASURED = tuple(column for column in COLUMNS if not column.planned)
+
+
+def planned_columns(plan: ScanPlan) -> dict[str, NDArray[Any]]:
+    """The columns that follow from a plan, one value per visit."""
+    visits = list(plan.visits())
+    values: dict[str, list[Any]] = {"kind": [KINDS.index(visit.kind) for visit in visits]}
+    return {
+        column.name: np.asarray(
+            values.get(column.name) or [getattr(visit, column.name) for visit in visits],
+            dtype=column.dtype,
+        )
+        for column in COLUMNS
+        if column.planned
+    }
 
 
 def flag_bits(flags: frozenset[str]) -> int:

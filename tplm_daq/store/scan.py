@@ -30,6 +30,7 @@ from tplm_daq.store.layout import (
     KINDS,
     MEASURED,
     VISITS,
+    planned_columns,
     row_crc,
 )
 from tplm_daq.store.nexus import ScanHeader, read_header
@@ -252,9 +253,16 @@ def _read(path: Path, file: h5py.File) -> Scan:
         created=raw["created"],
         software=raw["software"],
     )
-    columns = {column.name: file[f"{VISITS}/{column.name}"][()] for column in COLUMNS}
-    if header.plan.visit_count != visits or any(c.shape != (visits,) for c in columns.values()):
+    datasets = {column.name: file[f"{VISITS}/{column.name}"] for column in COLUMNS}
+    if header.plan.visit_count != visits or any(d.shape != (visits,) for d in datasets.values()):
         raise InputError(path, "its tables do not have one row for each visit of its plan")
+    if header.plan.card.bins != bins:
+        raise InputError(path, f"its histograms have {bins} bins, its plan {header.plan.card.bins}")
+    columns = {name: dataset[()] for name, dataset in datasets.items()}
+    # no checksum covers the planned columns, but the plan itself tells what they must hold
+    for name, planned in planned_columns(header.plan).items():
+        if not np.array_equal(columns[name], planned):
+            raise InputError(path, f"its table '{name}' is not that of its plan")
     stored = np.zeros(visits, dtype=np.bool_)
     by_position = np.zeros((header.plan.place_count, bins), dtype=np.int64)
     crc = file[CRC][()]

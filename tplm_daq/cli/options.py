@@ -1,0 +1,39 @@
+"""Options that several commands share."""
+
+import math
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def json_option(function: F) -> F:
+    """Add ``--json``: exactly one JSON object on stdout."""
+    return click.option(
+        "--json", "as_json", is_flag=True, help="Print exactly one JSON object on stdout."
+    )(function)
+
+
+def set_option(name: str, what: str) -> Callable[[F], F]:
+    """Add an option for ``key=value`` changes to a TOML input."""
+    return click.option(
+        name,
+        multiple=True,
+        metavar="KEY=VALUE",
+        help=f"Change a value of the {what}, such as dwell_s=0.5; may be repeated.",
+    )
+
+
+class Number(click.FloatRange):
+    """A finite number of a range; click's own lets NaN pass."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Return the number, or refuse it in one sentence."""
+        number = float(super().convert(value, param, ctx))
+        if not math.isfinite(number):
+            self.fail(f"{value} is not a finite number.", param, ctx)
+        return number
