@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tplm_config import CardSettings, Excitation, InputError, Place, PositionScan
+from tplm_config.errors import printable
 from tplm_daq.events import VisitRecord
 from tplm_daq.exporting import new_file
-from tplm_daq.ptu import PtuHistogram, printable, read_ptu
+from tplm_daq.ptu import PtuHistogram, read_ptu
 from tplm_daq.store import Scan, ScanHeader, read_scan, write_scan
 from tplm_daq.store.frozen import JOURNAL_BYTES
 from tplm_daq.tables import csv_rows, ordinary_file

@@ -22,7 +22,7 @@ from ptufile import PqFileError, PtuFile
 from tplm_config import InputError
 from tplm_daq.t3 import T2_FORMATS, T3_FORMATS, T3Decoder, T3Format
 
-__all__ = ["PtuError", "PtuHistogram", "printable", "read_ptu"]
+__all__ = ["PtuHistogram", "read_ptu"]
 
 # ptufile logs oddities of sound files (SymPhoTime numbers its laser heads from 1); without a
 # handler they would land on the terminal of whoever has not set up logging.
@@ -37,32 +37,6 @@ _RECORD_BYTES = 4
 # What any instrument could mean; outside, the header is damaged.
 _TIME_BIN_LIMITS_S = (1e-13, 1e-3)
 _SYNC_PERIOD_LIMITS_S = (1e-10, 1e3)
-
-
-class PtuError(InputError):
-    """A .ptu file that cannot be read; its text is one sentence for a person.
-
-    Parameters
-    ----------
-    path
-        The file.
-    found
-        What was found in it.
-    allowed
-        What is allowed, or what to do.
-    """
-
-    def __init__(self, path: str | os.PathLike[str], found: str, allowed: str) -> None:
-        # A damaged header can put line ends and worse into what was found.
-        super().__init__(printable(str(path)), printable(found), allowed)
-
-    def __reduce__(self) -> tuple[type[PtuError], tuple[str, str, str]]:
-        return type(self), (self.source, self.problem, self.allowed)
-
-
-def printable(text: str) -> str:
-    """Return a text with a question mark for each character that does not print."""
-    return "".join(c if c.isprintable() else "?" for c in text)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -149,21 +123,21 @@ def read_ptu(path: str | os.PathLike[str], channel: int | None = None) -> PtuHis
 
     Raises
     ------
-    PtuError
+    InputError
         If the file cannot be read as a T3 measurement.
     """
     path = Path(path)
     if path.is_dir():
-        raise PtuError(path, "this is a folder", "give one .ptu file")
+        raise InputError(path, "this is a folder", "give one .ptu file")
     if not path.is_file():  # opening a pipe or a device could wait for ever
         found = "this is not an ordinary file" if path.exists() else "there is no such file"
-        raise PtuError(path, found, "give the path of a .ptu file")
+        raise InputError(path, found, "give the path of a .ptu file")
     try:
         with path.open("rb") as file:
             return _read(path, file, channel)
     except OSError as exc:
         reason = exc.strerror or type(exc).__name__
-        raise PtuError(
+        raise InputError(
             path, f"reading failed ({reason})", "check that the file and its drive can be read"
         ) from exc
 
@@ -174,7 +148,7 @@ def _read(path: Path, file: io.BufferedReader, channel: int | None) -> PtuHistog
     tags, created, data_offset = _read_header(path, file)
     record_format = _record_format(path, tags)
     if channel is not None and not 0 <= channel < record_format.channels:
-        raise PtuError(
+        raise InputError(
             path,
             f"channel {channel} was asked for",
             f"{record_format.name} records have channels 0 to {record_format.channels - 1}",
@@ -185,7 +159,7 @@ def _read(path: Path, file: io.BufferedReader, channel: int | None) -> PtuHistog
     # The margin keeps the last bin when rounding leaves 3124.9999999 of 3125.
     period_bins = math.floor(sync_period_s / time_bin_s * (1 + 1e-9))
     if period_bins < 1:
-        raise PtuError(
+        raise InputError(
             path,
             f"the time bin ({time_bin_s:g} s) is longer than the sync period ({sync_period_s:g} s)",
             "the header is damaged, copy the file again from the instrument's computer",
@@ -264,14 +238,14 @@ def _read_header(
     # From memory, so that a damaged length cannot ask for more than there is.
     header = file.read(_HEADER_LIMIT_BYTES)
     if not header:
-        raise PtuError(path, "the file is empty", "copy it again from the instrument's computer")
+        raise InputError(path, "the file is empty", "copy it again from the instrument's computer")
     if not header.startswith(_MAGIC):
-        raise PtuError(
+        raise InputError(
             path,
             "this is not a .ptu file (it does not start with PQTTTR)",
             "export or measure again as .ptu in T3 mode",
         )
-    broken = PtuError(
+    broken = InputError(
         path,
         "the header is damaged or incomplete",
         "it must end before the records with the tag Header_End, so copy the file again from "
@@ -297,21 +271,21 @@ def _record_format(path: Path, tags: dict[str, Any]) -> T3Format:
     code = tags.get("TTResultFormat_TTTRRecType")
     known = ", ".join(f.name for f in T3_FORMATS.values())
     if type(code) is not int:  # nor True, which isinstance would take
-        raise PtuError(
+        raise InputError(
             path, "the header does not give the record type", f"TPLM reads the types {known}"
         )
     if code in T2_FORMATS or tags.get("Measurement_Mode") == 2:
         name = T2_FORMATS.get(code, f"record type {code:#010x}")
-        raise PtuError(
+        raise InputError(
             path,
             f"this is a T2 file ({name}), without delay times after the laser pulse",
             "TPLM needs T3, so measure again in T3 mode",
         )
     if code not in T3_FORMATS:
-        raise PtuError(path, f"unknown record type {code:#010x}", f"TPLM reads the types {known}")
+        raise InputError(path, f"unknown record type {code:#010x}", f"TPLM reads the types {known}")
     bits = tags.get("TTResultFormat_BitsPerRecord", 32)
     if bits not in (0, 32):  # some programs leave 0
-        raise PtuError(path, f"the records have {bits} bits", "T3 records have 32")
+        raise InputError(path, f"the records have {bits} bits", "T3 records have 32")
     return T3_FORMATS[code]
 
 
@@ -324,7 +298,7 @@ def _number(path: Path, tags: dict[str, Any], key: str) -> float:
     """Return a header value that must be a finite number, 0 if it is absent."""
     value = tags.get(key, 0)
     if not _is_number(value):
-        raise PtuError(path, f"{key} in the header is {str(value)[:40]}", "it must be a number")
+        raise InputError(path, f"{key} in the header is {str(value)[:40]}", "it must be a number")
     return float(value)
 
 
@@ -333,7 +307,7 @@ def _time_bin_s(path: Path, tags: dict[str, Any]) -> float:
     value_s = _number(path, tags, "MeasDesc_Resolution")
     low_s, high_s = _TIME_BIN_LIMITS_S
     if not low_s <= value_s <= high_s:
-        raise PtuError(
+        raise InputError(
             path,
             f"the time bin MeasDesc_Resolution in the header is {value_s:g} s",
             f"it must lie between {low_s:g} and {high_s:g} s",
@@ -352,7 +326,7 @@ def _sync(path: Path, tags: dict[str, Any], warnings: list[str]) -> tuple[float,
         rate_hz = 1 / period_s
     low_s, high_s = _SYNC_PERIOD_LIMITS_S
     if not (low_s <= period_s <= high_s and 1 / high_s <= rate_hz <= 1 / low_s):
-        raise PtuError(
+        raise InputError(
             path,
             f"the header gives a sync period of {period_s:g} s and a sync rate of {rate_hz:g} Hz",
             f"the period must lie between {low_s:g} and {high_s:g} s, so check that the laser's "
@@ -372,14 +346,14 @@ def _record_count(
     """Return how many records to read."""
     promised = tags.get("TTResult_NumberOfRecords", 0)
     if type(promised) is not int:
-        raise PtuError(
+        raise InputError(
             path,
             f"TTResult_NumberOfRecords in the header is {str(promised)[:40]}",
             "it must be a whole number",
         )
     present, rest_bytes = divmod(file.seek(0, os.SEEK_END) - data_offset, _RECORD_BYTES)
     if present == 0:
-        raise PtuError(
+        raise InputError(
             path,
             "there are no records after the header",
             "copy the file again from the instrument's computer, or leave this measurement out",

@@ -42,9 +42,7 @@ def draw_report(found: ScanMap, fit: MapFit, path: str | Path, title: str = "") 
     InputError
         If the picture cannot be written there.
     """
-    path = Path(path)
-    if path.suffix.lower() not in FORMATS:
-        raise InputError(path, f"'{path.suffix}' is no picture", f"allowed: {', '.join(FORMATS)}")
+    path = picture_path(path)
     figure = Figure(figsize=(13.5, 7.6), dpi=150, layout="constrained")
     axes = figure.subplots(2, 3)
     figure.suptitle(title, fontsize=13, fontweight="bold")
@@ -66,6 +64,22 @@ def draw_report(found: ScanMap, fit: MapFit, path: str | Path, title: str = "") 
         figure.savefig(path)
     except OSError as error:
         raise InputError(path, f"the picture cannot be written ({error.strerror})") from None
+
+
+def picture_path(path: str | Path) -> Path:
+    """The path of a picture that can be drawn, so that a wrong one is told before a long scan.
+
+    Raises
+    ------
+    InputError
+        If the file name is no picture's, or its folder does not exist.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in FORMATS:
+        raise InputError(path, f"'{path.suffix}' is no picture", f"allowed: {', '.join(FORMATS)}")
+    if not path.parent.is_dir():
+        raise InputError(path, f"the folder {path.parent} does not exist", "make it first")
+    return path
 
 
 def _normalised(rate: F64) -> F64:

@@ -34,7 +34,17 @@ class InputError(ValueError):
         self.allowed = allowed
         where = f"{self.source}: {key}: " if key else f"{self.source}: "
         sentence = f"{where}{problem}" + (f"; {allowed}" if allowed else "")
-        super().__init__(" ".join(sentence.split()))
+        # a damaged file can put line ends and worse into what was found
+        super().__init__(printable(" ".join(sentence.split())))
+
+    def __reduce__(self) -> tuple[type["InputError"], tuple[str, str, str, str]]:
+        """Cross from one process to another with every part."""
+        return type(self), (self.source, self.problem, self.allowed, self.key)
+
+
+def printable(text: str) -> str:
+    """A text with a question mark for each character that does not print."""
+    return "".join(c if c.isprintable() else "?" for c in text)
 
 
 def did_you_mean(word: str, known: Sequence[str]) -> str:

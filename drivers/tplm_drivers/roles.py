@@ -21,15 +21,16 @@ RoleName = Literal[
     "temperature",
 ]
 ROLE_NAMES: tuple[RoleName, ...] = (
+    "shutter",
     "laser",
     "attenuator",
-    "shutter",
     "power_meter",
     "card",
     "detector_stage",
     "sample_stage",
     "temperature",
 )
+"""In the order of opening: the shutter first, so that it can be closed if the laser fails."""
 
 
 class DeviceError(RuntimeError):

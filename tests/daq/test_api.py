@@ -176,7 +176,7 @@ def test_the_report_refuses_what_it_cannot_draw(tmp_path: Path) -> None:
     fit = fit_map(*found)
     with pytest.raises(InputError, match="picture"):
         draw_report(found, fit, tmp_path / "a.txt")
-    with pytest.raises(InputError, match="cannot be written"):
+    with pytest.raises(InputError, match="does not exist"):
         draw_report(found, fit, tmp_path / "no" / "a.png")
 
 

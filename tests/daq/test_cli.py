@@ -140,7 +140,7 @@ def test_devices(capsys: pytest.CaptureFixture[str]) -> None:
     code, answer = run_json(capsys, "devices")
     assert code == 0
     assert [row["role"] for row in answer["devices"]] == [
-        "laser", "attenuator", "shutter", "power_meter", "card", "detector_stage",
+        "shutter", "laser", "attenuator", "power_meter", "card", "detector_stage",
         "sample_stage", "temperature",
     ]  # fmt: skip
     assert all(row["checked_against"] == "simulator only" for row in answer["devices"])

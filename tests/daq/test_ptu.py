@@ -31,7 +31,7 @@ from tests.daq.ptu_files import (
 )
 from tplm_config import InputError
 from tplm_daq import ptu
-from tplm_daq.ptu import PtuError, read_ptu
+from tplm_daq.ptu import read_ptu
 from tplm_daq.t3 import T3Format
 
 SAMPLE = Path(__file__).parents[3] / "shared/data/picoquant-sample-data/v20_t3.ptu"
@@ -324,12 +324,12 @@ def test_the_header_tells_the_time_when_no_record_does(
 def test_refused_with_one_sentence(data: bytes, message: str, tmp_path: Path) -> None:
     path = tmp_path / "broken.ptu"
     path.write_bytes(data)
-    with pytest.raises(PtuError, match=message) as caught:
+    with pytest.raises(InputError, match=message) as caught:
         read_ptu(path)
     assert_is_one_sentence(caught.value, path)
 
 
-def assert_is_one_sentence(error: PtuError, path: Path) -> None:
+def assert_is_one_sentence(error: InputError, path: Path) -> None:
     text = str(error)
     assert isinstance(error, InputError)
     assert text.startswith(f"{path}: ")
@@ -346,14 +346,14 @@ def test_a_folder_or_nothing_at_all(tmp_path: Path) -> None:
         (tmp_path / "no.ptu", "no such file"),
         (tmp_path / "nul\0.ptu", "no such file"),
     ):
-        with pytest.raises(PtuError, match=message):
+        with pytest.raises(InputError, match=message):
             read_ptu(path)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such files")
 def test_a_pipe_does_not_hang(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.ptu")
-    with pytest.raises(PtuError, match="not an ordinary file"):
+    with pytest.raises(InputError, match="not an ordinary file"):
         read_ptu(tmp_path / "pipe.ptu")
 
 
@@ -364,7 +364,7 @@ def test_an_unreadable_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Path, "open", refuse)  # root may read everything, so chmod shows nothing
-    with pytest.raises(PtuError, match=r"reading failed \(Permission denied\)") as caught:
+    with pytest.raises(InputError, match=r"reading failed \(Permission denied\)") as caught:
         read_ptu(path)
     assert_is_one_sentence(caught.value, path)
 
@@ -375,7 +375,7 @@ def test_an_unreadable_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def test_an_impossible_channel(record_format: T3Format, channel: int, tmp_path: Path) -> None:
     records = random_stream(record_format, 10, np.random.default_rng(6))
     path = write_ptu(tmp_path / "a.ptu", record_format, records)
-    with pytest.raises(PtuError, match=f"channel {channel} was asked for"):
+    with pytest.raises(InputError, match=f"channel {channel} was asked for"):
         read_ptu(path, channel)
 
 
@@ -386,11 +386,11 @@ HEADER_BYTES = len(DAMAGE_BASE) - 80
 
 
 def read_or_refuse(path: Path, data: bytes) -> None:
-    """Only success or `PtuError`; any warning is an error by pytest's settings."""
+    """Only success or `InputError`; any warning is an error by pytest's settings."""
     path.write_bytes(data)
     try:
         found = read_ptu(path)
-    except PtuError as exc:
+    except InputError as exc:
         text = str(exc)
         assert text.startswith(str(path))
         assert text.isprintable()
@@ -465,7 +465,7 @@ def test_a_damaged_length_does_not_take_the_memory(tmp_path: Path) -> None:
         path.write_bytes(file_with().replace(comment, damaged))
         tracemalloc.start()
         try:
-            with pytest.raises(PtuError, match="header is damaged"):
+            with pytest.raises(InputError, match="header is damaged"):
                 read_ptu(path)
             assert tracemalloc.get_traced_memory()[1] < 40e6
         finally:

@@ -209,8 +209,8 @@ def test_close_closes_every_device_even_if_one_fails() -> None:
         True,
         True,
         (
-            "laser could not be closed: OSError: port is gone",
             "shutter could not be closed: OSError: port is gone",
+            "laser could not be closed: OSError: port is gone",
         ),
     )
 
@@ -336,7 +336,7 @@ def test_a_failed_connection_tells_of_a_laser_that_goes_on(monkeypatch, closed) 
     ) as told:
         connect(load_profile("simulated"))
     assert told.value.__cause__ is told.value.__context__ is error
-    assert closed == ["laser", "attenuator", "shutter", "power_meter"]
+    assert closed == ["shutter", "laser", "attenuator", "power_meter"]
 
 
 def test_a_failed_connection_with_a_broken_close_still_tells_the_first_error(monkeypatch) -> None:

@@ -21,9 +21,9 @@ def test_the_devices_mypy_has_checked_make_an_instrument() -> None:
 
 
 PROTOCOLS = {
+    "shutter": roles.Shutter,
     "laser": roles.PulsedLaser,
     "attenuator": roles.Attenuator,
-    "shutter": roles.Shutter,
     "power_meter": roles.PowerMeter,
     "card": roles.TcspcCard,
     "detector_stage": roles.DetectorStage,

@@ -19,7 +19,7 @@ from tplm_config import (
     to_toml,
 )
 from tplm_daq.analysis import fit_scan
-from tplm_daq.cli.options import json_option, set_option
+from tplm_daq.cli.options import json_option, picture_option, set_option
 from tplm_daq.cli.output import answer, stderr
 from tplm_daq.cli.progress import ScanProgress
 from tplm_daq.events import Ending
@@ -97,7 +97,7 @@ def run(
     return Measured(outcome, scan_, fit_scan(scan_) if scan_.exposure_s.any() else None)
 
 
-def _finish(ctx: click.Context, measured: Measured, report: str | None, as_json: bool) -> None:
+def _finish(ctx: click.Context, measured: Measured, report: Path | None, as_json: bool) -> None:
     """Print the result, draw the report, and leave with the exit code of the run."""
     if report is not None and measured.fit is not None:
         draw_report(measured.scan.map(), measured.fit, report, title=measured.scan.path.name)
@@ -119,7 +119,7 @@ def _profile_options(function: Callable[..., Any]) -> Callable[..., Any]:
 @set_option("--set", "plan")
 @click.option("--operator", help="Who measures; kept in the file.")
 @click.option("--notes", help="Free text; kept in the file.")
-@click.option("--report", help="Also draw a report picture (PNG or PDF).")
+@click.option("--report", callback=picture_option, help="Also draw a picture (PNG, PDF, SVG).")
 @click.option("--log", help="Also write every event to this file, one JSON object a line.")
 @json_option
 @click.pass_context
@@ -132,7 +132,7 @@ def scan(
     set: tuple[str, ...],
     operator: str | None,
     notes: str | None,
-    report: str | None,
+    report: Path | None,
     log: str | None,
     as_json: bool,
 ) -> None:
@@ -149,7 +149,7 @@ def scan(
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--profile", help="Use this profile instead of the one kept in the file.")
 @set_option("--set-profile", "profile")
-@click.option("--report", help="Also draw a report picture (PNG or PDF).")
+@click.option("--report", callback=picture_option, help="Also draw a picture (PNG, PDF, SVG).")
 @click.option("--log", help="Also write every event to this file, one JSON object a line.")
 @json_option
 @click.pass_context
@@ -158,7 +158,7 @@ def resume(
     file: Path,
     profile: str | None,
     set_profile: tuple[str, ...],
-    report: str | None,
+    report: Path | None,
     log: str | None,
     as_json: bool,
 ) -> None:

@@ -8,7 +8,7 @@ import click
 from tplm_analysis import Method
 from tplm_config import InputError
 from tplm_daq.analysis import FitOptions, fit_scan, fit_table
-from tplm_daq.cli.options import Number, json_option
+from tplm_daq.cli.options import Number, json_option, picture_option
 from tplm_daq.cli.output import answer
 from tplm_daq.exporting import FORMATS, Format, export_map
 from tplm_daq.importing import import_ptu
@@ -25,7 +25,7 @@ from tplm_daq.tables import ordinary_file, read_map
     help="How D is found; the last three are as published.",
 )  # fmt: skip
 @click.option("--axis", type=click.Choice(["x", "y"]), help="Which axis of a cross or raster.")
-@click.option("--report", type=click.Path(path_type=Path), help="Also draw a picture (PNG or PDF).")
+@click.option("--report", callback=picture_option, help="Also draw a picture (PNG, PDF, SVG).")
 @click.option("--time-zero-ns", type=Number(), help="Time zero, if it is known.")
 @click.option("--t-range-ns", type=Number(), nargs=2, metavar="A B", help="Time bins to use.")
 @click.option(
@@ -43,8 +43,6 @@ def analyze(
     as_json: bool,
 ) -> None:
     """Find the diffusivity of a map: FILE is a scan file (.h5), .npz or .csv."""
-    if report is not None and not report.parent.is_dir():
-        raise InputError(report, f"the folder {report.parent} does not exist", "make it first")
     options = FitOptions(
         time_zero_ns=time_zero_ns, t_range_ns=t_range_ns, background_per_bin=background_per_bin
     )

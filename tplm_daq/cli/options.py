@@ -2,9 +2,12 @@
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+
+from tplm_daq.report import picture_path
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -24,6 +27,11 @@ def set_option(name: str, what: str) -> Callable[[F], F]:
         metavar="KEY=VALUE",
         help=f"Change a value of the {what}, such as dwell_s=0.5; may be repeated.",
     )
+
+
+def picture_option(_ctx: click.Context, _param: click.Parameter, value: str | None) -> Path | None:
+    """Check the path of a picture before anything else is done."""
+    return None if value is None else picture_path(value)
 
 
 class Number(click.FloatRange):
