@@ -1,0 +1,238 @@
+"""What a fit returns: values a person reads, arrays a report draws."""
+
+import json
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .maps import FloatArray
+
+Method = Literal["global", "slices", "gaussian-msd", "voigt-davg", "moment"]
+Model = Literal["gaussian", "two-gaussian", "voigt", "moment"]
+
+
+@dataclass(frozen=True)
+class FitWarning:
+    """Something the person at the table has to know about a number.
+
+    Attributes
+    ----------
+    code : str
+        Short and stable, for programs.
+    message : str
+        Sentences for a physicist: what, how large, what to do.
+    """
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, eq=False)
+class MsdCurve:
+    """Mean square displacement over time, as the chosen method sees it.
+
+    Attributes
+    ----------
+    t_ns : (n,) float64
+        On the map's time axis.
+    msd_um2, stderr_um2 : (n,) float64
+        MSD along the line and its error bar; NaN where a slice could not be fitted.
+    line_um2 : (n,) float64
+        The curve that D was read from; NaN where there is none.
+    """
+
+    t_ns: FloatArray
+    msd_um2: FloatArray
+    stderr_um2: FloatArray
+    line_um2: FloatArray
+
+
+@dataclass(frozen=True, eq=False)
+class MapFit:
+    """Diffusivity and all that belongs to it. A value that cannot be given is None.
+
+    Attributes
+    ----------
+    method : str
+        Estimator that was asked for.
+    model : str
+        Profile that was fitted.
+    d_cm2_per_s, d_stderr_cm2_per_s : float or None
+        Diffusivity along the line and its standard error.
+    sigma0_nm : float or None
+        Standard deviation of the profile at time zero (of the narrower Gaussian if two).
+    center_um : float or None
+        Centre of the profile.
+    background_per_bin : float or None
+        Mean counts per position and time bin at the mean exposure.
+    alpha, alpha_stderr : float or None
+        Exponent of σ² = σ0² + K t^α.
+    lifetime_1e_ns : float or None
+        From the decay's maximum to 1/e of it.
+    diffusion_length_nm : float or None
+        √(lifetime · D), as in S2.
+    t_max_ns : float or None
+        Time of the MSD's maximum after time zero; for `moment` that of D(t), as in S3.
+    warnings : tuple of FitWarning
+        What to know before using the numbers, and why a number is missing.
+    time_zero_ns : float or None
+        Time zero that was used, on the map's axis.
+    d_max_cm2_per_s : float or None
+        Early maximum of D(t); method `moment` only.
+    wing_fraction, wing_sigma0_nm : float or None
+        Share of the light in the wider of two Gaussians, and its width at time zero.
+    ln_likelihood : float or None
+        ln L of the global model minus that of a model that hits every count.
+    x_um : (position,) float64
+        Measured positions, increasing, each once.
+    slice_t_ns : (slice,) float64
+        Mean photon times of the pooled slices, on the map's axis.
+    sigma2_um2 : (slice,) float64
+        σ²(t) of the global model.
+    observed, predicted : (position, slice) float64
+        Pooled counts, and what the global model expects; empty if there was nothing to fit.
+    msd : MsdCurve or None
+        The method's own MSD.
+    """
+
+    method: Method
+    model: Model
+    d_cm2_per_s: float | None
+    d_stderr_cm2_per_s: float | None
+    sigma0_nm: float | None
+    center_um: float | None
+    background_per_bin: float | None
+    alpha: float | None
+    alpha_stderr: float | None
+    lifetime_1e_ns: float | None
+    diffusion_length_nm: float | None
+    t_max_ns: float | None
+    warnings: tuple[FitWarning, ...]
+    time_zero_ns: float | None
+    d_max_cm2_per_s: float | None
+    wing_fraction: float | None
+    wing_sigma0_nm: float | None
+    ln_likelihood: float | None
+    x_um: FloatArray
+    slice_t_ns: FloatArray
+    sigma2_um2: FloatArray
+    observed: FloatArray
+    predicted: FloatArray
+    msd: MsdCurve | None
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the keys of ``tplm analyze --json``, ready for `json.dumps`."""
+        values: dict[str, object] = {name: getattr(self, name) for name in _JSON_KEYS}
+        values["warnings"] = [{"code": w.code, "message": w.message} for w in self.warnings]
+        return values
+
+    def to_json(self) -> str:
+        """Return `to_dict` as one JSON object."""
+        return json.dumps(self.to_dict(), allow_nan=False)
+
+    def __str__(self) -> str:
+        lines = [
+            (
+                f"D = {_pm(self.d_cm2_per_s, self.d_stderr_cm2_per_s)} cm²/s"
+                f"   ({self.method}, {self.model})"
+            ),
+            (
+                f"σ0 = {_number(self.sigma0_nm)} nm, centre {_number(self.center_um)} µm, "
+                f"background {_number(self.background_per_bin)} counts per bin"
+            ),
+            (
+                f"α = {_pm(self.alpha, self.alpha_stderr)}, 1/e lifetime "
+                f"{_number(self.lifetime_1e_ns)} ns, diffusion length "
+                f"{_number(self.diffusion_length_nm)} nm"
+            ),
+        ]
+        lines += [f"! {w.code}: {w.message}" for w in self.warnings]
+        return "\n".join(lines)
+
+
+_JSON_KEYS = (
+    "method",
+    "model",
+    "d_cm2_per_s",
+    "d_stderr_cm2_per_s",
+    "sigma0_nm",
+    "center_um",
+    "background_per_bin",
+    "alpha",
+    "alpha_stderr",
+    "lifetime_1e_ns",
+    "diffusion_length_nm",
+    "t_max_ns",
+    "warnings",
+)
+
+
+@dataclass(frozen=True, eq=False)
+class SliceFits:
+    """One Poisson maximum-likelihood fit per time slice.
+
+    The centre and the background (and wings, if the map has them) are shared: they come from the
+    global fit. Arrays are NaN where `converged` is False.
+
+    Attributes
+    ----------
+    t_ns : (slice,) float64
+        Bin centres, or mean photon times when pooled.
+    amplitude, amplitude_stderr : (slice,) float64
+        Area under the profile, counts·µm per mean-width bin at the mean exposure.
+    sigma2_um2, sigma2_stderr_um2 : (slice,) float64
+        Variance of the profile.
+    msd_um2, msd_stderr_um2 : (slice,) float64
+        Variance minus the global σ0²; the error of σ0², common to all, is not in the bars.
+    counts : (slice,) float64
+        Counts of the slice, all positions together.
+    converged : (slice,) bool
+        Where the fit found a maximum inside its limits.
+    center_um, background_per_bin, sigma0_nm : float or None
+        Shared values; None when the global fit had nothing to go by.
+    time_zero_ns : float or None
+        Time zero that was used.
+    """
+
+    t_ns: FloatArray
+    amplitude: FloatArray
+    amplitude_stderr: FloatArray
+    sigma2_um2: FloatArray
+    sigma2_stderr_um2: FloatArray
+    msd_um2: FloatArray
+    msd_stderr_um2: FloatArray
+    counts: FloatArray
+    converged: NDArray[np.bool_]
+    center_um: float | None
+    background_per_bin: float | None
+    sigma0_nm: float | None
+    time_zero_ns: float | None
+
+
+@dataclass(frozen=True, eq=False)
+class Revisits:
+    """Measurements of one and the same thing repeated during a scan.
+
+    Attributes
+    ----------
+    time_s : (n,) array
+        When.
+    counts : (n,) array, optional
+        Total counts each time, at equal exposure.
+    x_um : (n,) array, optional
+        Where the centre was found each time.
+    """
+
+    time_s: FloatArray
+    counts: FloatArray | None = None
+    x_um: FloatArray | None = None
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4g}"
+
+
+def _pm(value: float | None, error: float | None) -> str:
+    return _number(value) if error is None else f"{_number(value)} ± {error:.2g}"

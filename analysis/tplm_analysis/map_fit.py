@@ -1,0 +1,333 @@
+"""From a map to a diffusivity, or to the reason why there is none."""
+
+import math
+from typing import get_args
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from . import published, quality
+from ._likelihood import FIRST_VARIANCE, WING, WING_UM2, X0, B
+from .decay import lifetime_1e
+from .fits import FitWarning, MapFit, Method, Model, Revisits
+from .global_fit import D_UNIT, GlobalFit, free_background, free_exponent
+from .maps import FloatArray, MapData, check_map
+from .study import ALPHA_LR, NoDiffusion, Study, study
+
+_MODELS: dict[Method, Model] = {"voigt-davg": "voigt", "moment": "moment"}
+
+
+def fit_map(
+    counts: ArrayLike,
+    x_um: ArrayLike,
+    t_ns: ArrayLike,
+    exposure_s: ArrayLike | None = None,
+    method: Method = "global",
+    *,
+    time_zero_ns: float | None = None,
+    t_range_ns: tuple[float, float] | None = None,
+    background_per_bin: float | None = None,
+    sync_rate_hz: float | None = None,
+    excitation_pulses: ArrayLike | None = None,
+    revisits: Revisits | None = None,
+) -> MapFit:
+    """Fit the diffusivity of a map.
+
+    Time zero is the half maximum of the rising edge of the whole decay. Bins from 0.1 ns after it
+    on are used (instrument response); a map that starts at its maximum, without a rising edge, is
+    used from its first bin on.
+
+    Parameters
+    ----------
+    counts : (position, time)
+        Whole numbers of photons.
+    x_um : (position,)
+        Positions in the sample plane, any order, repeats allowed.
+    t_ns : (time,)
+        Bin centres, increasing.
+    exposure_s : (position,), optional
+        Time spent at each position. 0: not measured, the row is ignored; None: all equal.
+    method
+        ``"global"`` (default, house estimator): Poisson maximum likelihood of the whole map.
+        ``"slices"`` (house): Poisson likelihood per slice and a weighted line.
+        ``"gaussian-msd"``: S1 as printed; ``"voigt-davg"``: S2, equation 2; ``"moment"``: S3.
+        The last three are documented in `tplm_analysis.published`.
+    time_zero_ns
+        Time zero, when known.
+    t_range_ns : (start, stop), optional
+        Bin centres to use, on the axis of `t_ns`; takes the place of the 0.1 ns rule.
+    background_per_bin
+        Mean counts per position and bin at the mean exposure, when known; None fits it.
+    sync_rate_hz
+        Laser pulses per second; with `exposure_s` in seconds it shows pile-up.
+    excitation_pulses : (position,), optional
+        Laser pulses at each position, instead of `sync_rate_hz`.
+    revisits
+        Repeated measurements of a reference during the scan; they show drift.
+
+    Returns
+    -------
+    MapFit
+        Every value that cannot be given is None, with a warning that says why.
+
+    Raises
+    ------
+    ValueError
+        When the input is malformed; never because of what the counts say.
+    """
+    if method not in get_args(Method):
+        raise ValueError(f'method is one of {", ".join(get_args(Method))}; not "{method}".')
+    data = check_map(counts, x_um, t_ns, exposure_s)
+    pulses = _pulses(exposure_s, sync_rate_hz, excitation_pulses, data.rows)
+    found = study(data, time_zero_ns, t_range_ns, background_per_bin)
+    warnings = quality.judge_positions(data)
+    warnings += quality.judge_pile_up(data, counts, pulses, sync_rate_hz is not None)
+    if isinstance(found, NoDiffusion):
+        warnings += quality.judge_drift(revisits, None)
+        return _no_fit(method, data, [found.reason, *warnings], found.time_zero_ns)
+    fit = found.fit
+    warnings += quality.judge_drift(revisits, math.sqrt(fit.theta[FIRST_VARIANCE]))
+    warnings += quality.judge_range(fit)
+    lr_given = _background_lr(found, background_per_bin)
+    warnings += quality.judge_background(fit, background_per_bin, lr_given)
+    warnings += quality.judge_model(found.single, fit)
+    alpha, alpha_stderr, words = _exponent(fit)
+    warnings += words
+    if method == "global":
+        warnings += quality.judge_diffusivity(fit)
+    lifetime = lifetime_1e(
+        data.t_ns, data.decay / data.width, float(fit.theta[B] * data.exposure.sum())
+    )
+    result = _run(method, found.used, fit, lifetime)
+    warnings += _judge_result(method, result, lifetime)
+    return _assemble(method, fit, result, lifetime, (alpha, alpha_stderr), warnings)
+
+
+def _background_lr(found: Study, given: float | None) -> float:
+    """Return 2 Δ ln L by which a free background beats a given one; 0 when none was given."""
+    if given is None:
+        return 0.0
+    # Both on the same slices: those of the given background may be others.
+    free = free_background(found.single)
+    return 2 * (free.ln_likelihood - found.single.ln_likelihood)
+
+
+def _pulses(
+    exposure_s: ArrayLike | None,
+    sync_rate_hz: float | None,
+    excitation_pulses: ArrayLike | None,
+    rows: int,
+) -> FloatArray | None:
+    """Return the laser pulses of each row, or None when they are unknown."""
+    if excitation_pulses is not None:
+        pulses = np.asarray(excitation_pulses, dtype=np.float64)
+        if pulses.shape != (rows,) or not np.all(np.isfinite(pulses)) or np.any(pulses < 0):
+            raise ValueError(f"excitation_pulses must hold one number per position ({rows}).")
+        return pulses
+    if sync_rate_hz is None:
+        return None
+    if not (math.isfinite(sync_rate_hz) and sync_rate_hz > 0):
+        raise ValueError(f"sync_rate_hz must be positive; it is {sync_rate_hz}.")
+    if exposure_s is None:
+        return None
+    return np.asarray(exposure_s, dtype=np.float64) * sync_rate_hz
+
+
+def _exponent(fit: GlobalFit) -> tuple[float | None, float | None, list[FitWarning]]:
+    """Return α, its error and what to say about it."""
+    power = free_exponent(fit)
+    error = power.stderr(FIRST_VARIANCE + 2)
+    lr = 2 * (power.ln_likelihood - fit.ln_likelihood)
+    if lr > ALPHA_LR and not power.converged:
+        return (
+            None,
+            None,
+            [
+                FitWarning(
+                    "anomalous",
+                    f"The profile does not grow linearly (likelihood ratio {lr:.0f}), nor as any "
+                    f"power of time, so α cannot be given and a single D is no honest answer. "
+                    f"Look at the MSD.",
+                )
+            ],
+        )
+    if not power.converged or error is None or error > 0.5:
+        return (
+            None,
+            None,
+            [
+                FitWarning(
+                    "alpha",
+                    "The exponent α cannot be determined: the profile grows too little for it.",
+                )
+            ],
+        )
+    alpha = float(power.theta[FIRST_VARIANCE + 2])
+    if lr <= ALPHA_LR:
+        return alpha, error, []
+    kind = "slower" if alpha < 1 else "faster"
+    return (
+        alpha,
+        error,
+        [
+            FitWarning(
+                "anomalous",
+                f"The profile does not grow linearly: σ² = σ0² + K t^α with α = {alpha:.2f} ± "
+                f"{error:.2f} fits better (likelihood ratio {lr:.0f}), {kind} than diffusion. A "
+                f"single D is no honest answer; it depends on the time range.",
+            )
+        ],
+    )
+
+
+def _run(
+    method: Method, used: MapData, fit: GlobalFit, lifetime_ns: float | None
+) -> published.Procedure:
+    """Return what one method makes of the map."""
+    if method == "gaussian-msd":
+        return published.gaussian_msd(used, fit)
+    if method == "voigt-davg":
+        return published.voigt_davg(used, fit, lifetime_ns)
+    if method == "moment":
+        return published.moment(fit.data, fit, lifetime_ns)
+    if method == "slices":
+        return published.poisson_slices(used, fit)
+    msd, t_max = published.poisson_msd(used, fit)
+    slope = float(fit.theta[FIRST_VARIANCE + 1])
+    error = fit.stderr(FIRST_VARIANCE + 1)
+    return published.Procedure(
+        d_um2_per_ns=slope / 2,
+        d_stderr_um2_per_ns=None if error is None else quality.misfit(fit) * error / 2,
+        sigma0_um=math.sqrt(fit.theta[FIRST_VARIANCE]),
+        center_um=float(fit.theta[X0]),
+        background=fit.background,
+        t_max_ns=t_max,
+        msd=msd,
+    )
+
+
+def _judge_result(
+    method: Method, result: published.Procedure, lifetime_ns: float | None
+) -> list[FitWarning]:
+    """Say why a number is missing, or which one it makes doubtful."""
+    found = []
+    d = result.d_um2_per_ns
+    if d is None:
+        found.append(
+            FitWarning(
+                "not-converged",
+                f"{method} could not fit enough slices to give D; try the default method.",
+            )
+        )
+    elif result.d_stderr_um2_per_ns is None:
+        found.append(FitWarning("no-error-bar", f"{method} gives no error bar here."))
+    if result.sigma0_um is None and d is not None:
+        found.append(FitWarning("sigma0", "The width at time zero could not be determined."))
+    if lifetime_ns is None:
+        found.append(
+            FitWarning("lifetime", "The decay does not fall to 1/e in the map: no lifetime.")
+        )
+    if d is None or d <= 0 or lifetime_ns is None:
+        found.append(
+            FitWarning(
+                "diffusion-length", "A diffusion length needs a lifetime and a D above zero."
+            )
+        )
+    if result.t_max_ns is None:
+        found.append(
+            FitWarning("t-max", "The MSD does not pass through a maximum: there is no t_max.")
+        )
+    elif method in ("global", "slices"):
+        found.append(
+            FitWarning(
+                "msd-maximum",
+                f"The MSD falls again after {result.t_max_ns:.2g} ns (dark states or traps): a "
+                f"single D is no honest answer.",
+            )
+        )
+    return found
+
+
+def _assemble(
+    method: Method,
+    fit: GlobalFit,
+    result: published.Procedure,
+    lifetime_ns: float | None,
+    alpha: tuple[float | None, float | None],
+    warnings: list[FitWarning],
+) -> MapFit:
+    d = _scaled(result.d_um2_per_ns, 1 / D_UNIT)
+    length = None
+    if d is not None and d > 0 and lifetime_ns is not None:
+        length = 1e3 * math.sqrt(d * D_UNIT * lifetime_ns)
+    wings = fit.wings
+    shared_wings = wings and method in ("global", "slices")
+    wide = math.sqrt(fit.theta[FIRST_VARIANCE] + fit.theta[WING_UM2]) if wings else None
+    return MapFit(
+        method=method,
+        model=_MODELS.get(method, "two-gaussian" if shared_wings else "gaussian"),
+        d_cm2_per_s=d,
+        d_stderr_cm2_per_s=_scaled(result.d_stderr_um2_per_ns, 1 / D_UNIT),
+        sigma0_nm=_scaled(result.sigma0_um, 1e3),
+        center_um=result.center_um,
+        background_per_bin=result.background,
+        alpha=alpha[0],
+        alpha_stderr=alpha[1],
+        lifetime_1e_ns=lifetime_ns,
+        diffusion_length_nm=length,
+        t_max_ns=result.t_max_ns,
+        warnings=tuple(warnings),
+        time_zero_ns=fit.time_zero_ns,
+        d_max_cm2_per_s=_scaled(result.d_max_um2_per_ns, 1 / D_UNIT),
+        wing_fraction=float(fit.theta[WING]) if wings else None,
+        wing_sigma0_nm=_scaled(wide, 1e3),
+        ln_likelihood=fit.ln_likelihood,
+        x_um=fit.data.x_um,
+        slice_t_ns=fit.data.t_ns,
+        sigma2_um2=fit.sigma2_um2(fit.data.t_ns),
+        observed=fit.data.counts.T,
+        predicted=fit.predicted().T,
+        msd=result.msd,
+    )
+
+
+def _scaled(value: float | None, factor: float) -> float | None:
+    return None if value is None else float(value * factor)
+
+
+def _no_fit(
+    method: Method, data: MapData, warnings: list[FitWarning], zero: float | None = None
+) -> MapFit:
+    """Return a result without numbers; the first warning says why."""
+    none = np.empty(0)
+    nothing_else = FitWarning(
+        "no-fit",
+        "Without a fit there is no width, centre, background, exponent, lifetime, diffusion "
+        "length or t_max either.",
+    )
+    return MapFit(
+        method=method,
+        model=_MODELS.get(method, "gaussian"),
+        d_cm2_per_s=None,
+        d_stderr_cm2_per_s=None,
+        sigma0_nm=None,
+        center_um=None,
+        background_per_bin=None,
+        alpha=None,
+        alpha_stderr=None,
+        lifetime_1e_ns=None,
+        diffusion_length_nm=None,
+        t_max_ns=None,
+        warnings=(*warnings, nothing_else),
+        time_zero_ns=zero,
+        d_max_cm2_per_s=None,
+        wing_fraction=None,
+        wing_sigma0_nm=None,
+        ln_likelihood=None,
+        x_um=data.x_um,
+        slice_t_ns=none,
+        sigma2_um2=none,
+        observed=np.empty((data.x_um.size, 0)),
+        predicted=np.empty((data.x_um.size, 0)),
+        msd=None,
+    )

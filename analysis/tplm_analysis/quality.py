@@ -1,0 +1,279 @@
+"""Judgements on a fit, in words for the person who measured."""
+
+import math
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ._likelihood import FIRST_VARIANCE, WING, WING_UM2, X0, B
+from .fits import FitWarning, Revisits
+from .global_fit import D_UNIT, GlobalFit
+from .maps import FloatArray, MapData
+
+_EDGE_SHARE = 0.05
+_OFF_CENTRE = 0.15
+_PILE_UP = 0.01
+_DRIFT = 0.05
+
+
+def judge_positions(data: MapData) -> list[FitWarning]:
+    """Say when positions are missing or few."""
+    found = []
+    if data.missing:
+        found.append(
+            FitWarning(
+                "missing-positions",
+                f"{data.missing} of {data.rows} positions were not measured and are left out.",
+            )
+        )
+    if 3 <= data.x_um.size < 7:
+        found.append(
+            FitWarning(
+                "few-positions",
+                f"Only {data.x_um.size} different positions: a profile that is not Gaussian would "
+                f"go unnoticed. Measure at least 7.",
+            )
+        )
+    return found
+
+
+def judge_range(fit: GlobalFit) -> list[FitWarning]:
+    """Say when the profile is cut off, off the middle or undersampled."""
+    data, found = fit.data, []
+    x0 = float(fit.theta[X0])
+    left, right = float(data.x_um[0]), float(data.x_um[-1])
+    light = np.maximum(fit.amplitude, 0)
+    variance = float(light @ fit.sigma2_um2(data.t_ns) / light.sum())
+    nearest = max(min(x0 - left, right - x0), 0.0)
+    share = _height(fit, variance, nearest) / _height(fit, variance, 0.0)
+    if share > _EDGE_SHARE:
+        found.append(
+            FitWarning(
+                "truncated-range",
+                f"At the nearer end of the line the profile is still {share:.0%} of its peak, so "
+                f"width and background are hard to tell apart and D may be far too large. Extend "
+                f"the range to at least ±{3 * math.sqrt(variance):.2g} µm around {x0:.2f} µm.",
+            )
+        )
+    middle, half = 0.5 * (left + right), 0.5 * (right - left)
+    if abs(x0 - middle) > _OFF_CENTRE * half:
+        found.append(
+            FitWarning(
+                "off-centre",
+                f"The profile sits {x0 - middle:+.2f} µm from the middle of the line "
+                f"(± {half:.2g} µm). Recentre before a long scan.",
+            )
+        )
+    sigma0 = math.sqrt(fit.theta[FIRST_VARIANCE])
+    third = float(np.sort(np.abs(data.x_um - x0))[2])
+    if third > 2.5 * sigma0:
+        found.append(
+            FitWarning(
+                "undersampled",
+                f"The third nearest position to the centre is {third * 1e3:.0f} nm away, the "
+                f"profile has σ = {sigma0 * 1e3:.0f} nm: too few positions on it to trust its "
+                f"width. Measure closer together.",
+            )
+        )
+    return found
+
+
+def _height(fit: GlobalFit, variance: float, u: float) -> float:
+    """Return the height of the profile at a distance from its centre."""
+    f, wide = float(fit.theta[WING]), variance + float(fit.theta[WING_UM2])
+    narrow = (1 - f) * math.exp(-0.5 * u**2 / variance) / math.sqrt(variance)
+    return narrow + f * math.exp(-0.5 * u**2 / wide) / math.sqrt(wide)
+
+
+def judge_background(fit: GlobalFit, given: float | None, lr_given: float) -> list[FitWarning]:
+    """Say when the background is wrong, unknown or large.
+
+    Parameters
+    ----------
+    fit
+        The fit whose D is reported.
+    given
+        Background the caller asked for, counts per bin and row.
+    lr_given
+        2 Δ ln L by which a free background beats the given one.
+    """
+    data = fit.data
+    cells = float(data.exposure.sum() * data.width.sum())
+    signal = max(float(fit.predicted().sum() - fit.theta[B] * cells), 1.0)
+    if given is not None and lr_given > 9:
+        return [
+            FitWarning(
+                "background",
+                f"The given background of {given:.3g} counts per bin does not agree with the data "
+                f"(likelihood ratio {lr_given:.0f}, 9 is a lot); D is then wrong, far too large if "
+                f"it is too low. Leave it free or measure it again.",
+            )
+        ]
+    error = fit.stderr(B)
+    if error is not None and error * cells > 0.1 * signal:
+        return [
+            FitWarning(
+                "background",
+                f"The background ({fit.theta[B]:.3g} ± {error:.2g} counts per bin) is not well "
+                f"determined: its error is {error * cells / signal:.0%} of the signal. Measure "
+                f"further out, or measure it apart and give it.",
+            )
+        ]
+    if fit.theta[B] * cells > signal:
+        return [
+            FitWarning(
+                "background",
+                f"There is {fit.theta[B] * cells / signal:.1f} times as much background as signal "
+                f"in the map. Stray light or dark counts set the error of D: reduce them.",
+            )
+        ]
+    return []
+
+
+def judge_model(single: GlobalFit, fit: GlobalFit) -> list[FitWarning]:
+    """Say when the profile is not one Gaussian, or not what was fitted at all."""
+    found = []
+    if fit.wings:
+        wide = math.sqrt(fit.theta[FIRST_VARIANCE] + fit.theta[WING_UM2])
+        d_one = single.theta[FIRST_VARIANCE + 1] / (2 * D_UNIT)
+        found.append(
+            FitWarning(
+                "not-gaussian",
+                f"The profile has wings: a second Gaussian with σ = {wide * 1e3:.0f} nm and "
+                f"{fit.theta[WING]:.0%} of the light raises ln L by "
+                f"{fit.ln_likelihood - single.ln_likelihood:.1f}, so two Gaussians were used. One "
+                f"alone would give D = {d_one:.3g} cm²/s.",
+            )
+        )
+    widening = misfit(fit)
+    if widening > 1:
+        found.append(
+            FitWarning(
+                "misfit",
+                f"The model does not describe the map: χ² is {widening**2:.2g} per degree of "
+                f"freedom. Look at the residuals. The error of D is widened {widening:.2g} times, "
+                f"but D itself may be off by more.",
+            )
+        )
+    return found
+
+
+def misfit(fit: GlobalFit) -> float:
+    """Return √(χ² per degree of freedom) when the model clearly misses the map, else 1."""
+    coarse = max(1, math.ceil(fit.data.t_ns.size / 12))
+    starts = np.arange(0, fit.data.t_ns.size, coarse)
+    seen = np.add.reduceat(fit.data.counts, starts, axis=0)
+    expected = np.add.reduceat(fit.predicted(), starts, axis=0)
+    enough = expected >= 10
+    chi2 = float(np.sum((seen[enough] - expected[enough]) ** 2 / expected[enough]))
+    degrees = float(np.count_nonzero(enough)) - starts.size - 4
+    if degrees <= 0 or chi2 - degrees <= 6 * math.sqrt(2 * degrees):
+        return 1.0
+    return math.sqrt(chi2 / degrees)
+
+
+def judge_diffusivity(fit: GlobalFit) -> list[FitWarning]:
+    """Say when D is buried in noise or negative."""
+    found: list[FitWarning] = []
+    counts = float(fit.data.counts.sum())
+    error = fit.stderr(FIRST_VARIANCE + 1)
+    slope = float(fit.theta[FIRST_VARIANCE + 1])
+    if error is None:
+        return found
+    d, d_error = slope / (2 * D_UNIT), error / (2 * D_UNIT)
+    if counts < 2000:
+        found.append(
+            FitWarning(
+                "too-few-counts",
+                f"{counts:.0f} counts in all: the error bar assumes more. Measure longer.",
+            )
+        )
+    elif abs(d) < 2 * d_error:
+        factor = (3 * d_error / max(abs(d), 0.3 * d_error)) ** 2
+        found.append(
+            FitWarning(
+                "too-few-counts",
+                f"D = {d:.2g} ± {d_error:.2g} cm²/s is not distinguishable from zero. With D as it "
+                f"is, about {factor:.0f} times the counts would show it.",
+            )
+        )
+    if d < -3 * d_error:
+        found.append(
+            FitWarning(
+                "negative-d",
+                f"The profile narrows with time (D = {d:.2g} ± {d_error:.2g} cm²/s). Look for "
+                f"dark or trapped excitons, or for a background that changes.",
+            )
+        )
+    return found
+
+
+def judge_pile_up(
+    data: MapData, counts: ArrayLike, pulses: FloatArray | None, asked: bool
+) -> list[FitWarning]:
+    """Say when the brightest position is counted too fast for single-photon timing."""
+    if pulses is None:
+        if not asked:
+            return []
+        return [
+            FitWarning(
+                "pile-up",
+                "Pile-up cannot be judged: exposure_s is needed with sync_rate_hz.",
+            )
+        ]
+    rows = np.asarray(counts).sum(axis=1)
+    measured = pulses > 0
+    if not measured.any() or data.x_um.size == 0:
+        return []
+    worst = float(np.max(rows[measured] / pulses[measured]))
+    if worst <= _PILE_UP:
+        return []
+    return [
+        FitWarning(
+            "pile-up",
+            f"The brightest position counts {worst:.1%} photons per pulse; above 1 % early photons "
+            f"hide later ones and the decay is distorted. Attenuate the detection.",
+        )
+    ]
+
+
+def judge_drift(revisits: Revisits | None, sigma0_um: float | None) -> list[FitWarning]:
+    """Say when brightness or place changed in the course of the scan."""
+    if revisits is None:
+        return []
+    time = _series("time_s", revisits.time_s)
+    found = []
+    if revisits.counts is not None:
+        counts = _series("counts", revisits.counts, time.size)
+        mean = float(counts.mean())
+        if mean > 0 and counts.size >= 2:
+            swing = float(np.ptp(counts)) / mean
+            excess = float(np.sum((counts - mean) ** 2) / mean) - (counts.size - 1)
+            if swing > _DRIFT and excess > 4 * math.sqrt(2 * (counts.size - 1)):
+                found.append(
+                    FitWarning(
+                        "drift",
+                        f"The signal changed by {swing:.0%} over {np.ptp(time):.0f} s of scanning. "
+                        f"Unless many passes average it out, it shapes the profile.",
+                    )
+                )
+    if revisits.x_um is not None:
+        x = _series("x_um", revisits.x_um, time.size)
+        moved = float(np.ptp(x))
+        if sigma0_um is not None and moved > 0.1 * sigma0_um:
+            found.append(
+                FitWarning(
+                    "drift",
+                    f"The centre moved by {moved * 1e3:.0f} nm over {np.ptp(time):.0f} s, "
+                    f"{moved / sigma0_um:.0%} of the profile's σ. Let the stage settle, or scan in "
+                    f"many passes.",
+                )
+            )
+    return found
+
+
+def _series(name: str, values: ArrayLike, size: int | None = None) -> NDArray[np.float64]:
+    array = np.asarray(values, dtype=np.float64)
+    if array.ndim != 1 or not np.all(np.isfinite(array)) or size not in (None, array.size):
+        raise ValueError(f"revisits.{name} must be a list of finite numbers, one per visit.")
+    return array

@@ -1,0 +1,1 @@
+"""The desktop application; not written yet. Nothing below may import it."""
