@@ -14,6 +14,7 @@ import pytest
 
 from tests.daq.scan_files import write_counts
 from tplm_config import InputError
+from tplm_config.errors import printable
 from tplm_daq import tables
 from tplm_daq.tables import read_map
 
@@ -54,7 +55,7 @@ def refusal(path: Path) -> str:
     with pytest.raises(InputError) as caught:
         read_map(path)
     text = str(caught.value)
-    assert text.startswith(f"{path}: ")
+    assert text.startswith(f"{printable(str(path))}: ")
     assert "\n" not in text
     assert len(text) < len(str(path)) + 300
     return text.removeprefix(f"{path}: ")
