@@ -19,8 +19,6 @@ FORMATS = (".png", ".pdf", ".svg")
 SLICES = 5
 COLOURS = ("#1f4e79", "#2a9d8f", "#8ab17d", "#e9a03b", "#c8553d")
 MSD_POINTS = 60
-NO_FAULT = ("t-max", "alpha")
-"""Warnings that only say why a value is missing."""
 
 
 def draw_report(found: ScanMap, fit: MapFit, path: str | Path, title: str = "") -> None:
@@ -56,7 +54,7 @@ def draw_report(found: ScanMap, fit: MapFit, path: str | Path, title: str = "") 
     _msd(axes[1, 0], fit)
     _residuals(axes[1, 1], fit)
     _decay(axes[1, 2], t_ns, found.counts[measured].sum(axis=0), fit)
-    codes = [warning.code for warning in fit.warnings if warning.code not in NO_FAULT]
+    codes = [warning.code for warning in fit.warnings if not warning.is_remark]
     if codes:
         words = "   ".join(f"! {code}" for code in codes)
         figure.text(0.005, 0.002, words, fontsize=8, color="#a03020")

@@ -28,6 +28,11 @@ class FitWarning:
     code: str
     message: str
 
+    @property
+    def is_remark(self) -> bool:
+        """Whether it only says why a value is missing that most maps do not have."""
+        return self.code in ("t-max", "alpha")
+
 
 @dataclass(frozen=True, eq=False)
 class MsdCurve:
@@ -148,7 +153,7 @@ class MapFit:
                 f"{_number(self.diffusion_length_nm)} nm"
             ),
         ]
-        lines += [f"! {w.code}: {w.message}" for w in self.warnings]
+        lines += [f"! {w.code}: {w.message}" for w in self.warnings if not w.is_remark]
         return "\n".join(lines)
 
 
