@@ -11,6 +11,7 @@ from tplm_config import (
     load_profile,
 )
 from tplm_daq.api import Microscope, open_instrument
+from tplm_daq.runner import Runner
 from tplm_daq.store import Scan, ScanMap, read_scan
 from tplm_drivers import DeviceError
 
@@ -22,6 +23,7 @@ __all__ = [
     "Microscope",
     "PositionScan",
     "RasterScan",
+    "Runner",
     "Scan",
     "ScanMap",
     "ScanPlan",

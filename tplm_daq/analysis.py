@@ -35,6 +35,10 @@ def fit_table(
     InputError
         If the map or an option is not usable; it names ``source``.
     """
+    pulses = None
+    if sync_rate_hz is not None and found.brightest_hz > 0:
+        # pile-up is judged at the brightest single place; of a raster the map holds only sums
+        pulses = found.counts.sum(axis=1) * (sync_rate_hz / found.brightest_hz)
     try:
         return fit_map(
             found.counts,
@@ -42,7 +46,7 @@ def fit_table(
             found.t_ns,
             found.exposure_s,
             method,
-            sync_rate_hz=sync_rate_hz,
+            excitation_pulses=pulses,
             revisits=revisits,
             **options,
         )

@@ -30,7 +30,13 @@ class Microscope:
     ) -> None:
         self.instrument.__exit__(kind, error, trace)
 
-    def scan(self, plan: ScanPlan, out: str | Path, observers: Iterable[Observer] = ()) -> Scan:
+    def scan(
+        self,
+        plan: ScanPlan,
+        out: str | Path,
+        observers: Iterable[Observer] = (),
+        runner: Runner | None = None,
+    ) -> Scan:
         """Carry out a plan.
 
         Parameters
@@ -41,11 +47,13 @@ class Microscope:
             The file to write; it must not exist.
         observers : iterable of callable
             Told of every event of `tplm_daq.events`.
+        runner : Runner, optional
+            Your own, to pause, stop or abort from an observer or another thread.
 
         Returns
         -------
         Scan
-            The finished file.
+            The finished file; of a run that was stopped, what was measured.
 
         Raises
         ------
@@ -56,14 +64,21 @@ class Microscope:
         KeyboardInterrupt
             If Ctrl-C ended it; what was measured is in the file.
         """
-        return self._measure(begin(self.instrument, plan, out), observers)
+        return self._measure(begin(self.instrument, plan, out), observers, runner)
 
-    def resume(self, path: str | Path, observers: Iterable[Observer] = ()) -> Scan:
+    def resume(
+        self,
+        path: str | Path,
+        observers: Iterable[Observer] = (),
+        runner: Runner | None = None,
+    ) -> Scan:
         """Go on with a scan that was stopped or killed; as `scan`."""
-        return self._measure(go_on(self.instrument, path), observers)
+        return self._measure(go_on(self.instrument, path), observers, runner)
 
-    def _measure(self, writer: ScanWriter, observers: Iterable[Observer]) -> Scan:
-        runner = Runner()
+    def _measure(
+        self, writer: ScanWriter, observers: Iterable[Observer], runner: Runner | None
+    ) -> Scan:
+        runner = runner or Runner()
         with writer, stopping_on_signals(runner):
             outcome = measure(runner, self.instrument, writer, observers)
         if outcome.error is not None:

@@ -84,6 +84,6 @@ class LiveFit:
                 continue
             try:
                 self._latest = fit_map(found.counts, found.x_um, found.t_ns, found.exposure_s)
-            except ValueError as error:
-                self._failure = str(error)
+            except Exception as error:  # noqa: BLE001 - told by `failure`; the scan goes on
+                self._failure = f"{type(error).__name__}: {error}"
                 return

@@ -15,7 +15,8 @@ class EventLog:
     def __init__(self, path: str | Path) -> None:
         self._path = Path(path)
         try:
-            self._file = self._path.open("a", encoding="utf-8", buffering=1)
+            # nothing is held back, so that nothing can fail on closing
+            self._file = self._path.open("ab", buffering=0)
         except OSError as error:
             raise InputError(path, f"the log cannot be written ({error.strerror})") from None
 
@@ -23,7 +24,7 @@ class EventLog:
         """Write an event; a measured visit is logged once it is stored."""
         if not isinstance(event, VisitMeasured):
             line = json.dumps({"at": utc_now(), **to_json(event)}, ensure_ascii=False)
-            self._file.write(f"{line}\n")
+            self._file.write(f"{line}\n".encode())
 
     def __enter__(self) -> Self:
         return self

@@ -1,5 +1,6 @@
 """The report: one picture of a scan that can go into a talk."""
 
+import textwrap
 from itertools import pairwise
 from pathlib import Path
 
@@ -13,12 +14,19 @@ from numpy.typing import NDArray
 from tplm_analysis import MapFit
 from tplm_config import InputError
 from tplm_daq.store import ScanMap
+from tplm_daq.store.files import replacing
 
 F64 = NDArray[np.float64]
 FORMATS = (".png", ".pdf", ".svg")
 SLICES = 5
 COLOURS = ("#1f4e79", "#2a9d8f", "#8ab17d", "#e9a03b", "#c8553d")
 MSD_POINTS = 60
+MOST_WARNINGS = 4
+BEFORE_NS = -0.1
+"""Before the pulse there is nothing to normalise."""
+FEW_COUNTS = 5
+GLOBAL_MODEL = "global model"
+"""Profiles and residuals are those of the global likelihood, whatever method gave D."""
 
 
 def draw_report(found: ScanMap, fit: MapFit, path: str | Path, title: str = "") -> None:
@@ -43,23 +51,27 @@ def draw_report(found: ScanMap, fit: MapFit, path: str | Path, title: str = "") 
     path = picture_path(path)
     figure = Figure(figsize=(13.5, 7.6), dpi=150, layout="constrained")
     axes = figure.subplots(2, 3)
-    figure.suptitle(title, fontsize=13, fontweight="bold")
+    heading = f"{title}   –   method {fit.method}" if title else f"method {fit.method}"
+    figure.suptitle(heading, fontsize=13, fontweight="bold")
     measured = found.exposure_s > 0
     x_um = found.x_um[measured]
     rate = found.counts[measured] / found.exposure_s[measured, None]
     t_ns = found.t_ns - (fit.time_zero_ns or 0.0)
-    _map(axes[0, 0], x_um, t_ns, rate, normalised=False)
-    _map(axes[0, 1], x_um, t_ns, _normalised(rate), normalised=True)
-    _slices(axes[0, 2], fit)
+    place = f"{found.axis} position (µm)"
+    lit = t_ns >= BEFORE_NS
+    _map(axes[0, 0], x_um, t_ns[lit], rate[:, lit], place, normalised=False)
+    _map(axes[0, 1], x_um, t_ns[lit], _normalised(rate[:, lit]), place, normalised=True)
+    _slices(axes[0, 2], fit, place)
     _msd(axes[1, 0], fit)
-    _residuals(axes[1, 1], fit)
+    _residuals(axes[1, 1], fit, place)
     _decay(axes[1, 2], t_ns, found.counts[measured].sum(axis=0), fit)
-    codes = [warning.code for warning in fit.warnings if not warning.is_remark]
-    if codes:
-        words = "   ".join(f"! {code}" for code in codes)
-        figure.text(0.005, 0.002, words, fontsize=8, color="#a03020")
+    warnings = [warning for warning in fit.warnings if not warning.is_remark]
+    if warnings:
+        lines = [textwrap.shorten(f"{w.code}: {w.message}", 190) for w in warnings[:MOST_WARNINGS]]
+        figure.supxlabel("\n".join(lines), fontsize=8, color="#a03020", x=0.01, ha="left")
     try:
-        figure.savefig(path)
+        with replacing(path) as temporary:
+            figure.savefig(temporary, format=path.suffix[1:].lower())
     except OSError as error:
         raise InputError(path, f"the picture cannot be written ({error.strerror})") from None
 
@@ -75,6 +87,8 @@ def picture_path(path: str | Path) -> Path:
     path = Path(path)
     if path.suffix.lower() not in FORMATS:
         raise InputError(path, f"'{path.suffix}' is no picture", f"allowed: {', '.join(FORMATS)}")
+    if path.is_dir():
+        raise InputError(path, "this is a folder", "name a file")
     if not path.parent.is_dir():
         raise InputError(path, f"the folder {path.parent} does not exist", "make it first")
     return path
@@ -91,12 +105,12 @@ def _normalised(rate: F64) -> F64:
     return np.asarray(np.divide(smooth, top, out=np.zeros_like(smooth), where=top > 0))
 
 
-def _map(axis: Axes, x_um: F64, t_ns: F64, values: F64, *, normalised: bool) -> None:
+def _map(axis: Axes, x_um: F64, t_ns: F64, values: F64, place: str, *, normalised: bool) -> None:
     axis.set_xlabel("time (ns)")
-    axis.set_ylabel("position (µm)")
+    axis.set_ylabel(place)
     axis.set_title("normalised to each time" if normalised else "counts per second and bin")
     positive = values[values > 0]
-    if x_um.size < 2 or positive.size == 0:
+    if x_um.size < 2 or t_ns.size < 2 or positive.size == 0:
         _nothing(axis, "no counts")
         return
     scale = {"vmin": 0.0, "vmax": 1.0} if normalised else {"norm": _log_norm(positive)}
@@ -111,7 +125,8 @@ def _map(axis: Axes, x_um: F64, t_ns: F64, values: F64, *, normalised: bool) -> 
 
 def _log_norm(positive: F64) -> LogNorm:
     top = float(positive.max())
-    return LogNorm(vmin=max(float(positive.min()), top * 1e-4), vmax=top * 1.0001)
+    # at least a decade, so that a map of single counts shows them
+    return LogNorm(vmin=min(max(float(positive.min()), top * 1e-4), top / 10), vmax=top)
 
 
 def _groups(fit: MapFit) -> list[slice]:
@@ -125,10 +140,10 @@ def _groups(fit: MapFit) -> list[slice]:
     return [slice(a, b) for a, b in pairwise(edges) if b > a]
 
 
-def _slices(axis: Axes, fit: MapFit) -> None:
-    axis.set_title("profiles in five time windows, with fit")
-    axis.set_xlabel("position (µm)")
-    axis.set_ylabel("counts, offset")
+def _slices(axis: Axes, fit: MapFit, place: str) -> None:
+    axis.set_title(f"profiles in five windows ({GLOBAL_MODEL})")
+    axis.set_xlabel(place)
+    axis.set_ylabel("counts / maximum of the fit, shifted")
     groups = _groups(fit)
     if not groups:
         _nothing(axis, "no fit")
@@ -167,7 +182,7 @@ def _msd(axis: Axes, fit: MapFit) -> None:
     has_line = np.isfinite(curve.line_um2)
     line_t = curve.t_ns[has_line] - zero_ns
     line = 1e3 * curve.line_um2[has_line]
-    axis.plot(line_t, line, color=COLOURS[4], lw=1.6, label="fit")
+    axis.plot(line_t, line, color=COLOURS[4], lw=1.6, label="what D was read from", zorder=5)
     if fit.d_stderr_cm2_per_s is not None and line_t.size:
         # 1 cm²/s = 0.1 µm²/ns, so 2 σ_D t in 10³ nm²
         band = 1e3 * 2 * 0.1 * fit.d_stderr_cm2_per_s * line_t
@@ -181,7 +196,7 @@ def _msd(axis: Axes, fit: MapFit) -> None:
             "" if fit.alpha_stderr is None else f" ± {fit.alpha_stderr:.2f}"
         )
     axis.add_artist(AnchoredText(text, loc="upper left", frameon=False, prop={"size": 11}))
-    axis.legend(fontsize=8, frameon=False, loc="lower right")
+    axis.legend(fontsize=8, loc="best", framealpha=0.85, edgecolor="none")
     spread = 1e3 * float(np.median(error))
     low = min(float(line.min(initial=0.0)), float(1e3 * np.percentile(msd, 2)))
     high = max(float(line.max(initial=0.0)), float(1e3 * np.percentile(msd, 98)))
@@ -199,28 +214,33 @@ def _pooled(t_ns: F64, values: F64, errors: F64) -> tuple[F64, F64, F64]:
     return mean_t, np.add.reduceat(weight * values, starts) / total, 1 / np.sqrt(total)
 
 
-def _residuals(axis: Axes, fit: MapFit) -> None:
-    axis.set_title("residuals in standard deviations")
-    axis.set_xlabel("time (ns)")
-    axis.set_ylabel("position (µm)")
-    if fit.observed.size == 0:
+def _residuals(axis: Axes, fit: MapFit, place: str) -> None:
+    axis.set_title(f"residuals in σ ({GLOBAL_MODEL})")
+    axis.set_xlabel("time window, early to late")
+    axis.set_ylabel(place)
+    if fit.observed.size == 0 or fit.x_um.size < 2:
         _nothing(axis, "no fit")
         return
-    step = max(1, fit.slice_t_ns.size // 60)
-    starts = np.arange(0, fit.slice_t_ns.size, step)
+    # windows of equal counts, wide enough that even dark positions expect a few
+    faintest = max(float(fit.predicted.sum(axis=1).min()), 1e-9)
+    windows = int(np.clip(faintest / FEW_COUNTS, 4, min(60, fit.slice_t_ns.size)))
+    cumulative = fit.predicted.sum(axis=0).cumsum()
+    edges = np.searchsorted(cumulative, np.linspace(0, cumulative[-1], windows + 1)[1:-1])
+    starts = np.unique(np.concatenate([[0], edges]))
     seen = np.add.reduceat(fit.observed, starts, axis=1)
     expected = np.add.reduceat(fit.predicted, starts, axis=1)
-    residual = _deviance(seen, expected)
-    t_ns = fit.slice_t_ns[starts] - (fit.time_zero_ns or 0.0)
     mesh = axis.pcolormesh(
-        t_ns, fit.x_um, residual, cmap="RdBu_r", vmin=-4, vmax=4, shading="nearest",
-        rasterized=True,
+        np.arange(starts.size), fit.x_um, _deviance(seen, expected), cmap="RdBu_r", vmin=-4,
+        vmax=4, shading="nearest", rasterized=True,
     )  # fmt: skip
+    ticks = np.linspace(0, starts.size - 1, min(6, starts.size)).astype(int)
+    times = fit.slice_t_ns[starts[ticks]] - (fit.time_zero_ns or 0.0)
+    axis.set_xticks(ticks, [f"{t:.1f} ns" for t in times])
     axis.figure.colorbar(mesh, ax=axis, pad=0.01)
 
 
 def _deviance(seen: F64, expected: F64) -> F64:
-    """Signed root of the Poisson deviance: close to normal even where few counts are expected."""
+    """Signed root of the Poisson deviance: close to normal from a few expected counts on."""
     expected = np.maximum(expected, 1e-12)
     log_ratio = np.log(np.maximum(seen, 1e-300) / expected, where=seen > 0, out=np.zeros_like(seen))
     deviance = 2 * (seen * log_ratio - (seen - expected))
@@ -247,3 +267,5 @@ def _decay(axis: Axes, t_ns: F64, decay: NDArray[np.int64], fit: MapFit) -> None
 
 def _nothing(axis: Axes, why: str) -> None:
     axis.text(0.5, 0.5, why, ha="center", va="center", transform=axis.transAxes, color="0.4")
+    axis.set_xticks([])
+    axis.set_yticks([])

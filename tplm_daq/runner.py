@@ -113,6 +113,7 @@ class Runner:
         plan: ScanPlan,
         todo: Sequence[Visit],
         started_s: float = 0.0,
+        sample_home_um: tuple[float, ...] | None = None,
     ) -> RunOutcome:
         """Carry out visits of a plan.
 
@@ -126,6 +127,8 @@ class Runner:
             What is still to be measured, in order.
         started_s : float
             Time of the scan that has already gone by, when it is resumed.
+        sample_home_um : tuple of float, optional
+            Where the sample stage stood when a resumed scan began; None: where it stands now.
 
         Returns
         -------
@@ -134,9 +137,9 @@ class Runner:
         """
         done = 0
         error: Exception | None = None
+        run = Visiting(self, instrument, plan, started_s, sample_home_um)
         try:
             self.enter(RunState.PREPARING)
-            run = Visiting(self, instrument, plan, started_s)
             settings = run.prepare()
             self.emit(RunStarted(plan.visit_count, len(todo), settings))
             for visit in todo:
@@ -148,7 +151,6 @@ class Runner:
                 done += 1
                 total = int(record.counts.sum())
                 self.emit(VisitStored(visit.index, total, done, len(todo) - done))
-            run.restore()
             complete = done == len(todo)
             ending = Ending.COMPLETED if complete else Ending.STOPPED
             message = "all visits measured" if complete else self._why
@@ -160,14 +162,17 @@ class Runner:
             # also for a defect of the program or a second Ctrl-C: the laser comes first
             self._state = RunState.FINISHING
             safe_state = instrument.make_safe()
-        self.emit(StateChanged(RunState.FINISHING))
         if not safe_state.verified:
             ending = Ending.FAILED
             message = f"{safe_state} ({message})"
             error = error or DeviceError("laser", str(safe_state))
-        elif safe_state.problems or not safe_state.laser_off:
-            self.emit(Notice("warning", "safe-state", str(safe_state)))
         try:
+            self.emit(StateChanged(RunState.FINISHING))
+            if safe_state.verified and (safe_state.problems or not safe_state.laser_off):
+                self.emit(Notice("warning", "safe-state", str(safe_state)))
+            left = run.bring_sample_back()
+            if left is not None:
+                self.emit(Notice("warning", "sample-stage", left))
             self.emit(RunEnded(ending, message, done, safe_state))
         except OSError as failure:  # the disk that failed the run takes no last word either
             if error is None:
@@ -210,10 +215,11 @@ class Runner:
         if not self._paused.is_set() or self._stop.is_set():
             return
         run.block_light()
-        self.enter(RunState.PAUSED, "paused by the user; the shutter is closed")
+        self.enter(RunState.PAUSED, "paused by the user; no light reaches the sample")
         while self._paused.is_set() and not self._stop.is_set():
             self.check_abort()
             # paused time is the user's own, so it passes on the wall clock too
             self._abort.wait(0.02)
             run.clock.wait(0.02)
         self.enter(RunState.PREPARING, "resumed")
+        run.switch_on()

@@ -4,17 +4,18 @@ import signal
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from operator import attrgetter
 from pathlib import Path
 from types import FrameType
 
-from tplm_config import InputError, ScanPlan, check
+from tplm_config import InputError, InstrumentProfile, ScanPlan, check
 from tplm_daq.events import Notice, Observer
 from tplm_daq.runner import Runner, RunOutcome
 from tplm_daq.store import Scan, ScanHeader, ScanWriter, read_scan
 from tplm_daq.store.frozen import is_frozen
 from tplm_drivers import Instrument
 
-STOP_SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
+STOP_SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGTSTP", "SIGBREAK")
 """Whatever of these the system has ends a run at once and safely."""
 
 
@@ -49,15 +50,49 @@ def go_on(instrument: Instrument, path: str | Path) -> ScanWriter:
     InputError
         If it is not a scan file, another run owns it, or the plan does not fit the instrument.
     """
-    _check(instrument, read_scan(path).plan, path)
+    scan = read_scan(path)
+    _check(instrument, scan.plan, path)
+    if scan.header.profile is not None:
+        _check_same(scan.header.profile, instrument.profile, path)
     return ScanWriter.resume(path)
 
 
-def finish_complete(scan: Scan) -> None:
-    """See that a file with nothing left to measure has its compact form."""
+def finish_complete(scan: Scan) -> str | None:
+    """See that a file with nothing left to measure has its compact form.
+
+    Returns
+    -------
+    str or None
+        What to tell if it could not be rewritten; it is complete and readable all the same.
+    """
     if is_frozen(scan.path):
         with ScanWriter.resume(scan.path) as writer:
-            writer.finish()
+            return _finish(writer)
+    return None
+
+
+def _finish(writer: ScanWriter) -> str | None:
+    try:
+        writer.finish()
+    except OSError as error:
+        return (
+            f"{writer.path} keeps its uncompressed form, complete and readable, because it could "
+            f"not be rewritten ({error.strerror or error}); tplm resume tries it again"
+        )
+    return None
+
+
+def _check_same(kept: InstrumentProfile, now: InstrumentProfile, path: str | Path) -> None:
+    """Refuse to mix two calibrations in one file."""
+    for key in ("optics", "laser.wavelength_nm", "detector_stage.x", "detector_stage.y"):
+        before, after = attrgetter(key)(kept), attrgetter(key)(now)
+        if before != after:
+            raise InputError(
+                path,
+                f"the scan began with {key}: {before}, the profile '{now.name}' has {after}",
+                "one file holds one calibration; begin a new scan",
+                key,
+            )
 
 
 def _check(instrument: Instrument, plan: ScanPlan, source: str | Path) -> None:
@@ -110,15 +145,16 @@ def measure(
     for observer in observers:
         runner.subscribe(observer)
     writer.note({"event": "session", "profile": instrument.profile.name})
-    outcome = runner.run(instrument, writer.plan, writer.todo, started_s=writer.elapsed_s)
+    outcome = runner.run(
+        instrument,
+        writer.plan,
+        writer.todo,
+        started_s=writer.elapsed_s,
+        sample_home_um=writer.sample_home_um,
+    )
     if not isinstance(outcome.error, OSError):
-        try:
-            writer.finish()
-        except OSError as error:
-            text = (
-                f"{writer.path} keeps its uncompressed form, complete and readable, because it "
-                f"could not be rewritten ({error.strerror or error})"
-            )
+        text = _finish(writer)
+        if text is not None:
             runner.emit(Notice("warning", "not-packed", text))
     return outcome
 
@@ -127,7 +163,8 @@ def measure(
 def stopping_on_signals(runner: Runner) -> Iterator[None]:
     """Let Ctrl-C and the system's requests end a run at once and safely.
 
-    The first signal aborts the run. A second Ctrl-C is for a device that hangs in a call: it
+    The first signal aborts the run; those that would dump or freeze the program count too, since
+    it would leave the light on. A second Ctrl-C is for a device that hangs in a call: it
     interrupts that call, and the laser is still switched off on the way out. Outside the main
     thread, where Python delivers no signals, this does nothing.
     """

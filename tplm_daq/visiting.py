@@ -17,6 +17,8 @@ from tplm_daq.events import (
 from tplm_daq.power import set_power
 from tplm_drivers import Clock, DeviceError, Instrument
 
+SAMPLE_TOLERANCE_UM = 1.0
+"""A sample stage this close to where it should be counts as there."""
 POLL_S = 0.1
 """Device time between two looks at the requests: a stop is never later than this."""
 
@@ -47,16 +49,23 @@ class Visiting:
         For excitation and card settings.
     started_s : float
         Time of the scan that has already gone by, when it is resumed.
+    sample_home_um : tuple of float or None
+        Where the sample stage belongs; None: where it stands when the run begins.
     """
 
     def __init__(
-        self, runner: Director, instrument: Instrument, plan: ScanPlan, started_s: float
+        self,
+        runner: Director,
+        instrument: Instrument,
+        plan: ScanPlan,
+        started_s: float,
+        sample_home_um: tuple[float, ...] | None,
     ) -> None:
         self._runner = runner
         self._instrument = instrument
         self._plan = plan
         self._zero_s = instrument.clock.now_s() - started_s
-        self._sample_home: tuple[float, ...] | None = None
+        self._sample_home = sample_home_um
         self._sample_away = False
 
     @property
@@ -74,12 +83,7 @@ class Visiting:
             self._set_shutter(False)
         if plan.excitation.repetition_rate_hz is not None:
             instrument.laser.set_repetition_rate_hz(plan.excitation.repetition_rate_hz)
-        instrument.laser.set_emission(True)
-        self._wait(instrument.profile.laser.warm_up_s)
-        if not instrument.laser.emission():
-            raise DeviceError(
-                "laser", "the emission was switched on but reads back as off", "check the interlock"
-            )
+        self.switch_on()
         power_nw: float | None = None
         if plan.excitation.power_nw is not None:
             power_nw = set_power(instrument, plan.excitation.power_nw, self._wait, self._wait_until)
@@ -97,6 +101,14 @@ class Visiting:
             )
         self._wait(instrument.profile.card.sync_warm_up_s)
         sync_rate_hz = instrument.card.sync_rate_hz()
+        period_ns = 1e9 / sync_rate_hz if sync_rate_hz > 0 else math.inf
+        if card.offset_ns + card.range_ns > period_ns * 1.001:
+            raise DeviceError(
+                "card",
+                f"the time range ends {card.offset_ns + card.range_ns:g} ns after a pulse, but "
+                f"the next one comes after {period_ns:.4g} ns",
+                "shorten card.range_ns or lower the repetition rate",
+            )
         if sync_rate_hz <= 0:
             raise DeviceError(
                 "card",
@@ -104,7 +116,11 @@ class Visiting:
                 "check the trigger cable, its discriminator level, and that the laser runs",
             )
         if instrument.sample_stage is not None:
-            self._sample_home = instrument.sample_stage.position_um()
+            here = instrument.sample_stage.position_um()
+            self._sample_home = self._sample_home or here
+            # a scan that was cut short beside the film must not go on there
+            away_um = math.dist(here, self._sample_home)
+            self._sample_away = plan.irf is not None and away_um > SAMPLE_TOLERANCE_UM
         attenuator, thermostat = instrument.attenuator, instrument.temperature
         return InstrumentSettings(
             repetition_rate_hz=instrument.laser.repetition_rate_hz(),
@@ -164,14 +180,43 @@ class Visiting:
         else:
             self._instrument.laser.set_emission(False)
 
-    def restore(self) -> None:
-        """Put the sample back where the scan found it."""
-        if self._sample_away and self._sample_home is not None:
-            self._move_sample(self._sample_home)
+    def switch_on(self) -> None:
+        """Switch the laser on and see that it is; the shutter is opened visit by visit."""
+        laser = self._instrument.laser
+        laser.set_emission(True)
+        self._wait(self._instrument.profile.laser.warm_up_s)
+        if not laser.emission():
+            raise DeviceError(
+                "laser", "the emission was switched on but reads back as off", "check the interlock"
+            )
+
+    def bring_sample_back(self) -> str | None:
+        """After the run, in the dark: put the sample where the scan found it.
+
+        Returns
+        -------
+        str or None
+            What to tell if it could not be done.
+        """
+        stage, role = self._instrument.sample_stage, self._instrument.profile.sample_stage
+        if not self._sample_away or stage is None or role is None or self._sample_home is None:
+            return None
+        try:
+            stage.move_to(self._sample_home)
+            deadline_s = self.clock.now_s() + role.timeout_s
+            while stage.is_moving():
+                if self.clock.now_s() > deadline_s:
+                    return f"the sample stage is still moving back after {role.timeout_s:g} s"
+                self.clock.wait(POLL_S)
+        except DeviceError as error:
+            return f"the sample was left beside its place, at the scatterer ({error})"
+        self._sample_away = False
+        return None
 
     def _place_sample(self, visit: Visit) -> None:
         if visit.sample_xy_um is None:
-            self.restore()
+            if self._sample_away and self._sample_home is not None:
+                self._move_sample(self._sample_home)
         elif self._sample_home is None:
             raise DeviceError("sample_stage", "the plan moves the sample but there is no stage")
         else:

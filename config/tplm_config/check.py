@@ -86,6 +86,15 @@ def check(plan: ScanPlan, profile: InstrumentProfile, source: str | Path = "plan
                 "leave the key out to measure with the power as it is",
                 "excitation.power_nw",
             )
+    rate_hz = plan.excitation.repetition_rate_hz
+    end_ns = plan.card.offset_ns + plan.card.range_ns
+    if rate_hz is not None and end_ns > 1.001e9 / rate_hz:
+        raise InputError(
+            source,
+            f"the time range ends {end_ns:g} ns after a pulse",
+            f"at {rate_hz / 1e6:g} MHz the next pulse comes after {1e9 / rate_hz:g} ns",
+            "card.range_ns",
+        )
     if plan.background is not None and profile.shutter is None:
         raise InputError(
             source,

@@ -16,6 +16,7 @@ Micrometres = Annotated[float, Field(ge=-10_000, le=10_000)]
 
 MAX_VISITS = 1_000_000
 MAX_BINS = 65_536
+MAX_CELLS = 100_000_000
 
 
 class CardSettings(Model):
@@ -120,6 +121,12 @@ class ScanPlan(Model):
         if self.visit_count > MAX_VISITS:
             raise ValueError(
                 f"the plan has {self.visit_count} visits; at most {MAX_VISITS} are allowed"
+            )
+        cells = self.place_count * self.card.bins
+        if cells > MAX_CELLS:
+            raise ValueError(
+                f"the map has {self.place_count} positions of {self.card.bins} bins, {cells} "
+                f"numbers in all; at most {MAX_CELLS} fit the memory: use longer bins"
             )
         return self
 

@@ -194,3 +194,49 @@ def test_the_plan_in_the_file_measures_the_same_again(
     assert read_scan(tmp_path / "b.h5").plan == parse_plan(text, "x")
     first, second = (read_scan(tmp_path / f"{n}.h5").position_counts for n in "ab")
     assert (first == second).all()
+
+
+def test_nothing_is_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for out in ("same.png", ".", ""):
+        code, _, err = run(capsys, "scan", "line", "--out", out, *QUICK)
+        assert code == 2
+        assert "end in .h5" in err
+    out = tmp_path / "a.h5"
+    code, _, err = run(capsys, "scan", "line", "--out", out, "--log", out, *QUICK)
+    assert code == 2
+    assert "cannot be one file" in err
+    run(capsys, "scan", "line", "--out", tmp_path / "film.h5", *QUICK)
+    before = (tmp_path / "film.h5").read_bytes()
+    code, _, err = run(capsys, "demo", "--out", tmp_path)
+    assert code == 2
+    assert "not the demo's own" in err
+    assert (tmp_path / "film.h5").read_bytes() == before
+    code, _, err = run(capsys, "demo", "--out", out.with_name("film.h5"))
+    assert code == 2
+    assert "film.h5" in err
+
+
+def test_resume_of_a_complete_scan_answers_like_a_scan(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, picture = tmp_path / "a.h5", tmp_path / "a.png"
+    _, first = run_json(capsys, "scan", "line", "--out", out, *QUICK)
+    code, again = run_json(capsys, "resume", out, "--report", picture)
+    assert code == 0
+    assert again.keys() == first.keys()
+    assert again["fit"] == first["fit"]
+    assert again["laser_off"] is None
+    assert picture.exists()
+    assert first["simulated"] is True
+
+
+def test_a_report_that_fails_does_not_take_the_result_away(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.png").mkdir()
+    code, answer = run_json(
+        capsys, "scan", "line", "--out", tmp_path / "a.h5", *QUICK, "--report", tmp_path / "a.png"
+    )
+    assert code == 2
+    assert "a.png" in answer["error"]
+    assert not (tmp_path / "a.h5").exists()

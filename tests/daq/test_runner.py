@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.daq.rig import Rig, rig, small_plan
-from tplm_config import VisitKind
+from tests.daq.rig import Rig, rig, small_plan, small_profile
+from tplm_config import InputError, VisitKind
 from tplm_daq.events import (
     Ending,
     Event,
@@ -23,8 +23,9 @@ from tplm_daq.events import (
     VisitStored,
     to_json,
 )
+from tplm_daq.session import go_on
 from tplm_daq.store import read_scan
-from tplm_drivers import DeviceError
+from tplm_drivers import DeviceError, connect
 
 
 def at_visit(the_rig: Rig, index: int, action: object, state: type = VisitStarted) -> None:
@@ -338,3 +339,67 @@ def test_a_second_ctrl_c_interrupts_a_device_that_hangs(tmp_path: Path) -> None:
             it.scan(small_plan(), tmp_path / "a.h5")
         assert it.dark
         assert read_scan(tmp_path / "a.h5").stored.sum() >= 4
+
+
+IRF_PLAN = {"irf": {"dwell_s": 5.0, "sample_x_um": 80.0}, "background": {"dwell_s": 1.0}}
+
+
+def test_the_sample_comes_back_from_the_scatterer_after_an_abort(tmp_path: Path) -> None:
+    with rig() as it:
+        it.microscope.schedule(5.0, it.runner.abort)
+        outcome, scan = it.scan(small_plan(**IRF_PLAN), tmp_path / "a.h5")
+        assert outcome.ending is Ending.ABORTED
+        assert scan.stored.sum() == 0
+        assert it.microscope.sample_stage.position_um() == pytest.approx((0, 0, 0), abs=0.1)
+
+
+def test_a_scan_cut_short_on_the_scatterer_goes_on_on_the_film(tmp_path: Path) -> None:
+    with rig() as it:
+        it.microscope.schedule(5.0, it.microscope.sample_stage.unplug)
+        it.microscope.schedule(5.0, it.runner.abort)
+        it.scan(small_plan(**IRF_PLAN), tmp_path / "a.h5")
+        assert any(notice.code == "sample-stage" for notice in it.of(Notice))
+        it.microscope.sample_stage.plug_in()
+        it.microscope.sample_stage.move_to(80.0, 0.0, 0.0)
+        it.microscope.clock.wait(5.0)
+        again, scan = Rig(it.instrument).resume(tmp_path / "a.h5")
+        assert again.ending is Ending.COMPLETED
+        assert it.microscope.sample_stage.position_um() == pytest.approx((0, 0, 0), abs=0.1)
+        assert scan.columns["count_rate_hz"].max() > 10_000
+
+
+def test_pause_and_resume_without_a_shutter(tmp_path: Path) -> None:
+    profile = small_profile().model_copy(update={"shutter": None})
+    with connect(profile) as instrument:
+        it = Rig(instrument)
+        it.microscope.shutter.set_open(True)
+        at_visit(it, 4, it.runner.pause)
+
+        def look(event: Event) -> None:
+            if isinstance(event, StateChanged) and event.state is RunState.PAUSED:
+                assert it.microscope.laser.output_nw() == 0
+                it.runner.resume()
+
+        it.runner.subscribe(look, essential=True)
+        outcome, scan = it.scan(small_plan(), tmp_path / "a.h5")
+        assert outcome.ending is Ending.COMPLETED
+        assert scan.complete
+
+
+def test_another_calibration_is_not_mixed_in(tmp_path: Path) -> None:
+    path = tmp_path / "a.h5"
+    with rig() as it:
+        at_visit(it, 5, it.runner.stop)
+        it.scan(small_plan(), path)
+    with rig("optics.magnification=400") as it, pytest.raises(InputError, match="optics"):
+        go_on(it.instrument, path)
+
+
+def test_a_range_beyond_the_next_pulse_is_refused(tmp_path: Path) -> None:
+    card = {"time_bin_ps": 400, "range_ns": 409.6}
+    with rig() as it:
+        with pytest.raises(InputError, match="next pulse comes after 400 ns"):
+            it.scan(small_plan(card=card), tmp_path / "a.h5")
+        outcome, _ = it.scan(small_plan(card=card, excitation={}), tmp_path / "b.h5")
+        assert outcome.ending is Ending.FAILED
+        assert "next one comes after 400 ns" in outcome.message

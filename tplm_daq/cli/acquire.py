@@ -22,14 +22,15 @@ from tplm_daq.analysis import fit_scan
 from tplm_daq.cli.options import json_option, picture_option, set_option
 from tplm_daq.cli.output import answer, stderr
 from tplm_daq.cli.progress import ScanProgress
-from tplm_daq.events import Ending
+from tplm_daq.events import Ending, Observer
 from tplm_daq.live import LiveFit
 from tplm_daq.log import EventLog
 from tplm_daq.report import draw_report
 from tplm_daq.runner import Runner, RunOutcome
 from tplm_daq.session import begin, finish_complete, go_on, measure, stopping_on_signals
 from tplm_daq.store import Scan, ScanWriter, read_scan
-from tplm_drivers import Instrument, connect
+from tplm_daq.store.files import replacing
+from tplm_drivers import Instrument, SafeState, connect
 
 EXIT_CODES = {
     Ending.COMPLETED: 0,
@@ -59,6 +60,8 @@ class Measured:
         safe = self.outcome.safe_state
         return {
             "file": str(self.scan.path),
+            "profile": self.profile_name,
+            "simulated": self.is_simulated,
             "ending": self.outcome.ending,
             "message": self.outcome.message,
             "visits_stored": int(self.scan.stored.sum()),
@@ -68,10 +71,23 @@ class Measured:
             "fit": None if self.fit is None else self.fit.to_dict(),
         }
 
+    @property
+    def profile_name(self) -> str | None:
+        """Which instrument measured."""
+        profile = self.scan.header.profile
+        return None if profile is None else profile.name
+
+    @property
+    def is_simulated(self) -> bool:
+        """Whether the counts come from the virtual microscope."""
+        profile = self.scan.header.profile
+        return profile is not None and profile.card.driver == "simulated"
+
     def __str__(self) -> str:
+        where = "the virtual microscope" if self.is_simulated else f"'{self.profile_name}'"
         run = (
             f"{self.scan.path}: {self.outcome.ending}, {int(self.scan.stored.sum())} of "
-            f"{self.scan.plan.visit_count} visits ({self.outcome.message})"
+            f"{self.scan.plan.visit_count} visits on {where} ({self.outcome.message})"
         )
         return run if self.fit is None else f"{run}\n{self.fit}"
 
@@ -85,13 +101,12 @@ def run(
     runner = Runner()
     with ExitStack() as stack:
         stack.enter_context(stopping_on_signals(runner))
+        record = None if log is None else stack.enter_context(EventLog(log))
         instrument = stack.enter_context(connect(profile))
         writer = stack.enter_context(open_file(instrument))
         live = stack.enter_context(LiveFit(read_scan(writer.path)))
         progress = stack.enter_context(ScanProgress(stderr(), live))
-        observers: list[Any] = [live, progress]
-        if log is not None:
-            observers.append(stack.enter_context(EventLog(log)))
+        observers: list[Observer] = [live, progress, *([] if record is None else [record])]
         outcome = measure(runner, instrument, writer, observers)
     scan_ = read_scan(writer.path)
     return Measured(outcome, scan_, fit_scan(scan_) if scan_.exposure_s.any() else None)
@@ -99,10 +114,21 @@ def run(
 
 def _finish(ctx: click.Context, measured: Measured, report: Path | None, as_json: bool) -> None:
     """Print the result, draw the report, and leave with the exit code of the run."""
+    text = str(measured)
     if report is not None and measured.fit is not None:
-        draw_report(measured.scan.map(), measured.fit, report, title=measured.scan.path.name)
-    answer(measured.to_dict(), str(measured), as_json)
+        try:
+            draw_report(measured.scan.map(), measured.fit, report, title=title_of(measured.scan))
+            text += f"\nreport: {report}"
+        except InputError as error:  # the scan is done and kept, whatever became of its picture
+            stderr().print(f"warning: {error}", markup=False)
+    answer(measured.to_dict(), text, as_json)
     ctx.exit(measured.exit_code)
+
+
+def title_of(scan: Scan) -> str:
+    """What stands over the picture of a scan."""
+    parts = (scan.path.name, scan.plan.sample, scan.plan.operator, scan.header.created[:10])
+    return ", ".join(part for part in parts if part)
 
 
 def _profile_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -141,6 +167,8 @@ def scan(
     overrides = [*set, *(f"{k}={json.dumps(v)}" for k, v in words.items() if v is not None)]
     found = load_plan(plan, overrides)
     instrument_profile = load_profile(profile, set_profile)
+    if log is not None and Path(log).resolve() == out.resolve():
+        raise InputError(log, "the log and the scan cannot be one file", "give it another name")
     measured = run(instrument_profile, lambda open_: begin(open_, found, out, plan), log)
     _finish(ctx, measured, report, as_json)
 
@@ -165,9 +193,12 @@ def resume(
     """Go on with a scan that was stopped or killed, in the same file."""
     found = read_scan(file)
     if found.complete:
-        finish_complete(found)
-        answer({"file": str(file), "ending": "completed"}, f"{file} is complete", as_json)
-        return
+        left = finish_complete(found)
+        if left is not None:
+            stderr().print(f"warning: {left}", markup=False)
+        untouched = SafeState(laser_off=None, shutter_closed=None)
+        nothing = RunOutcome(Ending.COMPLETED, "nothing was left to measure", 0, untouched)
+        _finish(ctx, Measured(nothing, found, fit_scan(found)), report, as_json)
     instrument_profile = _profile_for(found, profile, set_profile)
     measured = run(instrument_profile, lambda open_: go_on(open_, file), log)
     _finish(ctx, measured, report, as_json)
@@ -199,16 +230,24 @@ def _profile_for(scan: Scan, profile: str | None, overrides: tuple[str, ...]) ->
 @click.pass_context
 def demo(ctx: click.Context, out: Path, as_json: bool) -> None:
     """Measure a simulated film, from the instrument to the report picture."""
-    out.mkdir(parents=True, exist_ok=True)
     film, result, picture = (out / f"film.{kind}" for kind in ("h5", "json", "png"))
-    film.unlink(missing_ok=True)  # the demo's own file of last time
-    plan = load_plan("line", ['sample="simulated film"', 'operator="demo"'])
+    plan = load_plan("line", ['sample="simulated film"', 'operator="tplm demo"'])
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        if film.exists():
+            if read_scan(film).plan != plan:
+                raise InputError(film, "this is not the demo's own file", "choose another --out")
+            film.unlink()  # of last time
+    except OSError as error:
+        raise InputError(out, f"the folder cannot be used ({error.strerror})") from None
     profile = load_profile("simulated", [f"simulation.sample.d_cm2_per_s={DEMO_D_CM2_PER_S}"])
     measured = run(profile, lambda open_: begin(open_, plan, film, "line"))
     report = {**measured.to_dict(), "true_d_cm2_per_s": DEMO_D_CM2_PER_S}
-    result.write_text(json.dumps(report, indent=2, ensure_ascii=False), encoding="utf-8")
+    with replacing(result) as temporary:
+        text = json.dumps(report, indent=2, ensure_ascii=False)
+        temporary.write_text(text, encoding="utf-8")
     if measured.fit is not None:
-        draw_report(measured.scan.map(), measured.fit, picture, title="tplm demo: simulated film")
+        draw_report(measured.scan.map(), measured.fit, picture, title=title_of(measured.scan))
     words = f"{measured}\nbuilt into the film: D = {DEMO_D_CM2_PER_S} cm²/s"
     answer(report, f"{words}\nleft in {out}: {film.name}, {result.name}, {picture.name}", as_json)
     ctx.exit(measured.exit_code)

@@ -13,7 +13,7 @@ from rich.table import Table
 from tplm_config import InputError, ScanPlan, bundled, load_plan, load_profile, schema
 from tplm_config import check as check_plan
 from tplm_daq.cli.options import Number, json_option, set_option
-from tplm_daq.cli.output import answer
+from tplm_daq.cli.output import answer, say
 from tplm_daq.prediction import predict
 from tplm_drivers import Instrument, RoleName, connect
 
@@ -121,7 +121,10 @@ def devices(profile: str, set_profile: tuple[str, ...], as_json: bool) -> None:
     for row in rows:
         table.add_row(*(str(value) for value in row.values()))
     # one line a device, however narrow the window
-    Console(width=max(140, shutil.get_terminal_size().columns)).print(table)
+    console = Console(width=max(140, shutil.get_terminal_size().columns))
+    with console.capture() as capture:
+        console.print(table)
+    say(capture.get())
 
 
 def _state(instrument: Instrument, role: RoleName) -> str:

@@ -13,6 +13,7 @@ from tplm_config import InputError
 from tplm_daq.cli.acquire import demo, resume, scan
 from tplm_daq.cli.data import analyze, export, import_
 from tplm_daq.cli.inspect import check, devices, profiles
+from tplm_daq.cli.output import say
 from tplm_daq.cli.physics import excitation, simulate
 from tplm_daq.runner import sentence
 from tplm_drivers import DeviceError
@@ -74,7 +75,7 @@ def _one_line(text: str) -> str:
 
 
 def _fail(arguments: Sequence[str], sentence: str, code: int) -> int:
-    click.echo(f"tplm: {sentence}", err=True)
+    say(f"tplm: {sentence}", err=True)
     if "--json" in arguments:
-        click.echo(json.dumps({"error": sentence, "exit_code": code}))
+        say(json.dumps({"error": sentence, "exit_code": code}))
     return code

@@ -1,5 +1,6 @@
 """The progress bar of a scan."""
 
+import contextlib
 from typing import Self
 
 from rich.console import Console
@@ -23,6 +24,9 @@ from tplm_daq.events import (
 )
 from tplm_daq.live import LiveFit
 
+WIDE = 110
+"""Columns from which the place and its counts have room too."""
+
 
 class ScanProgress:
     """An observer that draws position, counts, D ± σ so far and the time left.
@@ -41,7 +45,7 @@ class ScanProgress:
         self._progress = Progress(
             SpinnerColumn(),
             TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
+            BarColumn(bar_width=24 if console.width >= WIDE else 8),
             MofNCompleteColumn(),
             TextColumn("{task.fields[where]}"),
             TextColumn("[cyan]{task.fields[diffusivity]}"),
@@ -56,7 +60,8 @@ class ScanProgress:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._progress.stop()
+        with contextlib.suppress(OSError):  # the terminal may be gone; the run is not its affair
+            self._progress.stop()
 
     def __call__(self, event: Event) -> None:
         """Draw what happened."""
@@ -68,10 +73,10 @@ class ScanProgress:
                 )  # fmt: skip
             case VisitMeasured(record):
                 visit = record.visit
-                where = (
-                    f"{visit.kind} x {visit.x_um:+.2f} y {visit.y_um:+.2f} µm  "
-                    f"{record.counts.sum(dtype=int):,} counts"
-                )
+                counts = f"{record.counts.sum(dtype=int):,} counts"
+                where = f"{visit.kind} x {visit.x_um:+.2f} y {visit.y_um:+.2f} µm  {counts}"
+                if self._console.width < WIDE:
+                    where = ""
                 self._progress.update(
                     self._task, where=where, diffusivity=diffusivity_text(self._live)
                 )

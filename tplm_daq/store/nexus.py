@@ -140,6 +140,8 @@ def write_data(
             data[name].attrs["units"] = name.rsplit("_", 1)[-1]
     for name, values in extra.items():
         data[name] = values
+        if not name.startswith("counts"):
+            data[name].attrs["units"] = name.rsplit("_", 1)[-1]
 
 
 def read_header(file: h5py.File) -> dict[str, Any]:

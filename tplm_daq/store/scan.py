@@ -54,12 +54,17 @@ class ScanMap:
         Centres of the time bins after the sync pulse.
     exposure_s : ndarray, shape (positions,)
         Time counted at each position; 0 where nothing was measured.
+    axis : {"x", "y"}
+        Along which axis.
     """
 
     counts: I64
     x_um: F64
     t_ns: F64
     exposure_s: F64
+    axis: Axis = "x"
+    brightest_hz: float = 0.0
+    """Mean count rate at the brightest single place, which a sum over rows would hide."""
 
     def __iter__(self) -> Any:
         """Iterate over counts, x_um and t_ns."""
@@ -198,6 +203,9 @@ def project(
     places = plan.places()
     along = np.array([place.x_um if wanted == "x" else place.y_um for place in places])
     rows = np.arange(len(places))
+    seen = exposure_s > 0
+    rates_hz = counts[seen].sum(axis=1) / exposure_s[seen]
+    brightest_hz = float(rates_hz.max(initial=0.0))
     if isinstance(plan, CrossScan):
         rows = rows[: plan.positions] if wanted == "x" else rows[plan.positions :]
     if isinstance(plan, RasterScan):
@@ -205,9 +213,9 @@ def project(
         line = np.zeros((x_um.size, counts.shape[1]), dtype=np.int64)
         np.add.at(line, slot, counts)
         exposure = np.bincount(slot, exposure_s, x_um.size).astype(np.float64)
-        return ScanMap(line, x_um, t_ns, exposure)
+        return ScanMap(line, x_um, t_ns, exposure, wanted, brightest_hz)
     rows = rows[np.argsort(along[rows], kind="stable")]
-    return ScanMap(counts[rows], along[rows], t_ns, exposure_s[rows])
+    return ScanMap(counts[rows], along[rows], t_ns, exposure_s[rows], wanted, brightest_hz)
 
 
 def read_scan(path: str | Path) -> Scan:

@@ -45,6 +45,7 @@ class ScanWriter:
         self._stored = scan.stored.copy()
         ends = scan.columns["started_s"] + scan.columns["live_s"]
         self.elapsed_s = float(ends[scan.stored].max()) if scan.stored.any() else 0.0
+        self.sample_home_um = _sample_home_um(scan)
         self._file = FrozenFile(path, writable=True)
 
     @classmethod
@@ -57,6 +58,8 @@ class ScanWriter:
             If the file exists, another run owns it, or the disk has no room for the plan.
         """
         path = Path(path)
+        if path.suffix.lower() != ".h5":
+            raise InputError(path, "a scan file is HDF5", "let its name end in .h5")
         if not path.parent.is_dir():
             raise InputError(path, f"the folder {path.parent} does not exist", "make it first")
         lock = _lock(path)
@@ -160,6 +163,14 @@ class ScanWriter:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _sample_home_um(scan: Scan) -> tuple[float, ...] | None:
+    """Where the sample stage stood when the scan first began."""
+    for line in scan.journal:
+        if line.get("event") == "run-started" and line["settings"]["sample_position_um"]:
+            return tuple(line["settings"]["sample_position_um"])
+    return None
 
 
 def _lock(path: Path) -> filelock.BaseFileLock:
