@@ -89,7 +89,10 @@ class Microscope:
 
 
 def open_instrument(
-    profile: str | Path | InstrumentProfile, overrides: Sequence[str] = ()
+    profile: str | Path | InstrumentProfile,
+    overrides: Sequence[str] = (),
+    *,
+    simulated: bool = False,
 ) -> Microscope:
     """Open every device of a profile.
 
@@ -100,6 +103,8 @@ def open_instrument(
     overrides : sequence of str
         ``key=value`` changes to a profile that is read, such as
         ``"simulation.sample.d_cm2_per_s=0.05"``.
+    simulated : bool
+        Connect the profile's own drivers to simulators of their instruments.
 
     Returns
     -------
@@ -115,4 +120,4 @@ def open_instrument(
     """
     if not isinstance(profile, InstrumentProfile):
         profile = load_profile(profile, overrides)
-    return Microscope(connect(profile))
+    return Microscope(connect(profile, simulated=simulated))

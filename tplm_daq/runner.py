@@ -162,13 +162,14 @@ class Runner:
             # also for a defect of the program or a second Ctrl-C: the laser comes first
             self._state = RunState.FINISHING
             safe_state = instrument.make_safe()
-        if not safe_state.verified:
+        if not safe_state.verified or safe_state.laser_off is False:
+            # a laser that does not obey has failed, even where a shutter stands in its way
             ending = Ending.FAILED
             message = f"{safe_state} ({message})"
             error = error or DeviceError("laser", str(safe_state))
         try:
             self.emit(StateChanged(RunState.FINISHING))
-            if safe_state.verified and (safe_state.problems or not safe_state.laser_off):
+            if safe_state.problems or not safe_state.laser_off:
                 self.emit(Notice("warning", "safe-state", str(safe_state)))
             left = run.bring_sample_back()
             if left is not None:

@@ -37,6 +37,7 @@ def begin(
         bins=card.bins,
         offset_ns=card.offset_ns,
         profile=instrument.profile,
+        simulated=instrument.bench is not None,
         identities={role: device.identify() for role, device in instrument.devices().items()},
     )
     return ScanWriter.create(out, header)
@@ -52,6 +53,9 @@ def go_on(instrument: Instrument, path: str | Path) -> ScanWriter:
     """
     scan = read_scan(path)
     _check(instrument, scan.plan, path)
+    if scan.header.simulated is not (instrument.bench is not None):
+        began = "in a simulation" if scan.header.simulated else "on the real instrument"
+        raise InputError(path, f"the scan began {began}", "go on with it there")
     if scan.header.profile is not None:
         _check_same(scan.header.profile, instrument.profile, path)
     return ScanWriter.resume(path)

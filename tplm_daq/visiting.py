@@ -5,7 +5,7 @@ from collections.abc import Callable
 from itertools import pairwise
 from typing import Protocol
 
-from tplm_config import ScanPlan, Visit, VisitKind
+from tplm_config import Detection, ScanPlan, Visit, VisitKind
 from tplm_daq.events import (
     Event,
     InstrumentSettings,
@@ -14,9 +14,13 @@ from tplm_daq.events import (
     VisitRecord,
     VisitStarted,
 )
-from tplm_daq.power import set_power
+from tplm_daq.power import set_detection, set_power
 from tplm_drivers import Clock, DeviceError, Instrument
 
+POWER_JUMP = 2.0
+"""Factor by which the power, once set, may change before a visit is not kept."""
+TEMPERATURE_BAND_K = 1.0
+"""How far the temperature may go from where it was before it is told."""
 SAMPLE_TOLERANCE_UM = 1.0
 """A sample stage this close to where it should be counts as there."""
 POLL_S = 0.1
@@ -67,6 +71,8 @@ class Visiting:
         self._zero_s = instrument.clock.now_s() - started_s
         self._sample_home = sample_home_um
         self._sample_away = False
+        self._set_power_nw: float | None = None
+        self._start_k: float | None = None
 
     @property
     def clock(self) -> Clock:
@@ -81,12 +87,16 @@ class Visiting:
         self._runner.check_abort()
         if instrument.shutter is not None:
             self._set_shutter(False)
+        else:
+            words = "there is no shutter: between visits the laser shines on the sample"
+            self._runner.emit(Notice("info", "no-shutter", words))
         if plan.excitation.repetition_rate_hz is not None:
             instrument.laser.set_repetition_rate_hz(plan.excitation.repetition_rate_hz)
         self.switch_on()
         power_nw: float | None = None
         if plan.excitation.power_nw is not None:
             power_nw = set_power(instrument, plan.excitation.power_nw, self._wait, self._wait_until)
+            self._set_power_nw = power_nw
         elif instrument.power_meter is not None:
             power_nw = instrument.power_meter.power_nw()
         card = plan.card
@@ -121,7 +131,10 @@ class Visiting:
             # a scan that was cut short beside the film must not go on there
             away_um = math.dist(here, self._sample_home)
             self._sample_away = plan.irf is not None and away_um > SAMPLE_TOLERANCE_UM
+        if plan.detection.is_set:
+            self._set_detection(plan.detection)
         attenuator, thermostat = instrument.attenuator, instrument.temperature
+        self._start_k = None if thermostat is None else thermostat.temperature_k()
         return InstrumentSettings(
             repetition_rate_hz=instrument.laser.repetition_rate_hz(),
             time_bin_ps=actual.time_bin_ps,
@@ -131,7 +144,7 @@ class Visiting:
             sync_rate_hz=sync_rate_hz,
             power_nw=power_nw,
             transmission=None if attenuator is None else attenuator.transmission(),
-            temperature_k=None if thermostat is None else thermostat.temperature_k(),
+            temperature_k=self._start_k,
             temperature_set_point_k=None if thermostat is None else thermostat.set_point_k(),
             sample_position_um=self._sample_home,
         )
@@ -144,7 +157,7 @@ class Visiting:
         runner.enter(RunState.MOVING)
         runner.emit(VisitStarted(visit))
         self._place_sample(visit)
-        stage_um = self._move_detector(visit)
+        stage_um = self._go_to(visit.x_um, visit.y_um)
         if instrument.shutter is not None:
             self._set_shutter(visit.shutter_open)
         runner.enter(RunState.COUNTING)
@@ -158,7 +171,9 @@ class Visiting:
                 f"the emission went off during visit {visit.index}, which is not kept",
                 "check the interlock and the laser, then resume the scan",
             )
-        thermometer, meter = instrument.temperature, instrument.power_meter
+        meter = instrument.power_meter
+        power_nw = math.nan if meter is None else meter.power_nw()
+        self._check_power(visit, power_nw)
         return VisitRecord(
             visit=visit,
             started_s=started_s,
@@ -167,8 +182,8 @@ class Visiting:
             stage_y_um=stage_um[1],
             sync_rate_hz=instrument.card.sync_rate_hz(),
             count_rate_hz=count_rate_hz,
-            temperature_k=math.nan if thermometer is None else thermometer.temperature_k(),
-            power_nw=math.nan if meter is None else meter.power_nw(),
+            temperature_k=self._temperature_k(),
+            power_nw=power_nw,
             flags=histogram.flags,
             counts=histogram.counts,
         )
@@ -179,6 +194,16 @@ class Visiting:
             self._set_shutter(False)
         else:
             self._instrument.laser.set_emission(False)
+
+    def _set_detection(self, detection: Detection) -> None:
+        """Turn the wheel before the detector, with light on the sample if it needs to count."""
+        if detection.count_rate_hz is not None:
+            self._go_to(detection.x_um, detection.y_um)
+            if self._instrument.shutter is not None:
+                self._set_shutter(True)
+        set_detection(self._instrument, detection, self._wait, self._wait_until)
+        if self._instrument.shutter is not None:
+            self._set_shutter(False)
 
     def switch_on(self) -> None:
         """Switch the laser on and see that it is; the shutter is opened visit by visit."""
@@ -232,25 +257,26 @@ class Visiting:
         self._wait_until(lambda: not stage.is_moving(), role.timeout_s, "sample_stage", "moving")
         self._sample_away = target_um != self._sample_home
 
-    def _move_detector(self, visit: Visit) -> tuple[float, float]:
+    def _go_to(self, x_um: float, y_um: float) -> tuple[float, float]:
+        """Move the detector to a place of the sample plane; gives the stage's read-back."""
         stage, role = self._instrument.detector_stage, self._instrument.profile.detector_stage
-        target = self._instrument.profile.stage_position_um(visit.x_um, visit.y_um)
-        x_um, y_um = stage.position_um()[:2]
-        if math.dist((x_um, y_um), target) > role.tolerance_um / 2:
+        target = self._instrument.profile.stage_position_um(x_um, y_um)
+        at_x_um, at_y_um = stage.position_um()[:2]
+        if math.dist((at_x_um, at_y_um), target) > role.tolerance_um / 2:
             stage.move_to(target)
             self._wait_until(
                 lambda: not stage.is_moving(), role.timeout_s, "detector_stage", "moving"
             )
             self._wait(role.settle_s)
-            x_um, y_um = stage.position_um()[:2]
-        if max(abs(x_um - target[0]), abs(y_um - target[1])) > role.tolerance_um:
+            at_x_um, at_y_um = stage.position_um()[:2]
+        if max(abs(at_x_um - target[0]), abs(at_y_um - target[1])) > role.tolerance_um:
             raise DeviceError(
                 "detector_stage",
-                f"stopped at ({x_um:.1f}, {y_um:.1f}) µm instead of "
+                f"stopped at ({at_x_um:.1f}, {at_y_um:.1f}) µm instead of "
                 f"({target[0]:.1f}, {target[1]:.1f}) µm",
                 "look for an obstacle or a lost reference, home the stage, then resume the scan",
             )
-        return x_um, y_um
+        return at_x_um, at_y_um
 
     def _set_shutter(self, open_: bool) -> None:
         shutter = self._instrument.shutter
@@ -297,6 +323,33 @@ class Visiting:
             # an abort leaves from here, and making safe stops the card
             left_s = end_s - clock.now_s()
             self._pause(min(POLL_S, left_s) if left_s > 0 else POLL_S / 10)
+
+    def _check_power(self, visit: Visit, power_nw: float) -> None:
+        """See that the light that was set is still there: not every laser tells when it is off."""
+        set_nw = self._set_power_nw
+        if set_nw is None or set_nw / POWER_JUMP <= power_nw <= set_nw * POWER_JUMP:
+            return
+        raise DeviceError(
+            "laser",
+            f"the power meter reads {power_nw:.3g} nW after visit {visit.index}, which is not "
+            f"kept, and {set_nw:.3g} nW were set",
+            "check the interlock, the attenuator and the beam path, then resume the scan",
+        )
+
+    def _temperature_k(self) -> float:
+        """Read the thermometer; a temperature that runs away is told once."""
+        thermometer = self._instrument.temperature
+        if thermometer is None:
+            return math.nan
+        now_k = thermometer.temperature_k()
+        if self._start_k is not None and abs(now_k - self._start_k) > TEMPERATURE_BAND_K:
+            words = (
+                f"the temperature was {self._start_k:.2f} K when the run began and is "
+                f"{now_k:.2f} K now; look at the heater and the set point"
+            )
+            self._runner.emit(Notice("warning", "temperature", words))
+            self._start_k = None
+        return now_k
 
     def _check_flags(self, visit: Visit, flags: frozenset[str]) -> None:
         if "sync-lost" in flags:

@@ -95,6 +95,13 @@ def check(plan: ScanPlan, profile: InstrumentProfile, source: str | Path = "plan
             f"at {rate_hz / 1e6:g} MHz the next pulse comes after {1e9 / rate_hz:g} ns",
             "card.range_ns",
         )
+    if plan.detection.is_set and profile.detection_attenuator is None:
+        raise InputError(
+            source,
+            "the plan turns the wheel before the detector",
+            f"the profile '{profile.name}' has no detection_attenuator; leave [detection] out",
+            "detection",
+        )
     if plan.background is not None and profile.shutter is None:
         raise InputError(
             source,

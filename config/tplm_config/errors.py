@@ -107,7 +107,7 @@ def _locate(schema: dict[str, Any], fault: Any) -> _Spot:
         siblings = sorted(properties)
         keys.append(part if re.fullmatch(r"[\w-]+", part) else json.dumps(part))
         node = _resolve(properties.get(part, {}), schema)
-    if "discriminator" in node:
+    if fault["type"].startswith("union_tag"):
         keys.append(node["discriminator"]["propertyName"])
     return _Spot(
         ".".join(keys), str(loc[-1]) if loc else "", node, siblings, [*_leaves(top, schema)]
@@ -186,6 +186,11 @@ def _describe(fault: Any, spot: _Spot) -> tuple[str, str]:
             return found, f"a list in [brackets]: {_how_many(spot.node)}"
         case "too_short" | "too_long":
             return found, _how_many(spot.node)
+        case "model_attributes_type" if "discriminator" in spot.node:
+            tag = spot.node["discriminator"]["propertyName"]
+            names = [*spot.node["discriminator"]["mapping"]]
+            chosen = value if value in names else "simulated"
+            return found, f"a table is needed: {{ {tag} = {_short(chosen)} }}"
         case "model_type" | "dict_type":
             return found, f"a table is needed: a line [{spot.key}] with its keys below"
         case comparison if comparison in _COMPARISONS:

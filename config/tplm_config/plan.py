@@ -57,6 +57,28 @@ class Excitation(Model):
     """Pulses per second."""
 
 
+class Detection(Model):
+    """How much light reaches the detector; what is left out stays as it is."""
+
+    transmission: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Transmission of the wheel before the detector."""
+    count_rate_hz: PositiveFloat | None = None
+    """The wheel is turned until the detector, looking at (x, y), counts this rate."""
+    x_um: Micrometres = 0.0
+    y_um: Micrometres = 0.0
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> Self:
+        if self.transmission is not None and self.count_rate_hz is not None:
+            raise ValueError("transmission and count_rate_hz cannot both be given")
+        return self
+
+    @property
+    def is_set(self) -> bool:
+        """Whether the wheel is to be turned at all."""
+        return self.transmission is not None or self.count_rate_hz is not None
+
+
 class Background(Model):
     """Dark dwells with the laser blocked, before and after the passes."""
 
@@ -103,6 +125,7 @@ class ScanPlan(Model):
     """Seed of the random order."""
     card: CardSettings = CardSettings()
     excitation: Excitation = Excitation()
+    detection: Detection = Detection()
     background: Background | None = None
     irf: Irf | None = None
     reference: Reference | None = None

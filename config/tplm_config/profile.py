@@ -13,16 +13,45 @@ from tplm_config._model import (
     NonNegativeFloat,
     PositiveFloat,
 )
+from tplm_config.devices import (
+    Anc300Stage,
+    Anc350Stage,
+    AttoDry800,
+    KinesisStage,
+    KinesisWheel,
+    LakeShore335,
+    Montana,
+    Pdl800d,
+    PicoQuant,
+    PiStage,
+    Pm100,
+    Sc10,
+    Sepia2,
+    Simulated,
+    SuperK,
+    ZaberStage,
+)
 from tplm_config.simulation import SimulationSettings
 
-Driver = Literal["simulated"]
+LaserDriver = Annotated[Simulated | SuperK | Sepia2 | Pdl800d, Field(discriminator="name")]
+AttenuatorDriver = Annotated[Simulated | KinesisWheel, Field(discriminator="name")]
+ShutterDriver = Annotated[Simulated | Sc10, Field(discriminator="name")]
+PowerMeterDriver = Annotated[Simulated | Pm100, Field(discriminator="name")]
+CardDriver = Annotated[Simulated | PicoQuant, Field(discriminator="name")]
+DetectorStageDriver = Annotated[
+    Simulated | KinesisStage | ZaberStage | PiStage, Field(discriminator="name")
+]
+SampleStageDriver = Annotated[Simulated | Anc300Stage | Anc350Stage, Field(discriminator="name")]
+TemperatureDriver = Annotated[
+    Simulated | LakeShore335 | Montana | AttoDry800, Field(discriminator="name")
+]
 Sign = Annotated[Literal[-1, 1], WHOLE]
 
 
 class LaserRole(Model):
     """The pulsed laser that excites the sample."""
 
-    driver: Driver
+    driver: LaserDriver
     wavelength_nm: PositiveFloat = 405.0
     """Excitation wavelength."""
     warm_up_s: NonNegativeFloat = 0.0
@@ -32,7 +61,7 @@ class LaserRole(Model):
 class AttenuatorRole(Model):
     """A continuously variable attenuator (ND wheel) in the excitation path."""
 
-    driver: Driver
+    driver: AttenuatorDriver
     timeout_s: PositiveFloat = 30.0
     """Longest time the wheel may take to reach a transmission."""
 
@@ -40,19 +69,19 @@ class AttenuatorRole(Model):
 class ShutterRole(Model):
     """A shutter between laser and sample."""
 
-    driver: Driver
+    driver: ShutterDriver
 
 
 class PowerMeterRole(Model):
     """A power meter that sees the nominal power, outside the microscope."""
 
-    driver: Driver
+    driver: PowerMeterDriver
 
 
 class CardRole(Model):
     """The TCSPC card."""
 
-    driver: Driver
+    driver: CardDriver
     sync_warm_up_s: NonNegativeFloat = 0.2
     """Wait after configuring before the rate meters are valid (vendors ask for 100–200 ms)."""
 
@@ -71,7 +100,7 @@ class StageAxis(Model):
 class DetectorStageRole(Model):
     """The stage that carries the detector across the magnified image."""
 
-    driver: Driver
+    driver: DetectorStageDriver
     x: StageAxis = StageAxis()
     y: StageAxis = StageAxis()
     speed_um_per_s: PositiveFloat = 2000.0
@@ -89,7 +118,7 @@ class DetectorStageRole(Model):
 class SampleStageRole(Model):
     """The stage under the sample: x, y and focus."""
 
-    driver: Driver
+    driver: SampleStageDriver
     travel_um: Interval = (-2500.0, 2500.0)
     """Lowest and highest reading allowed on each axis."""
     timeout_s: PositiveFloat = 60.0
@@ -99,7 +128,7 @@ class SampleStageRole(Model):
 class TemperatureRole(Model):
     """The temperature controller of the cryostat."""
 
-    driver: Driver
+    driver: TemperatureDriver
 
 
 class Optics(Model):
@@ -133,8 +162,8 @@ class Limits(Model):
 class InstrumentProfile(Model):
     """One microscope: its devices, its calibration, its limits.
 
-    ``attenuator``, ``shutter``, ``power_meter``, ``sample_stage`` and ``temperature`` may be
-    left out when the microscope has none.
+    ``attenuator``, ``detection_attenuator``, ``shutter``, ``power_meter``, ``sample_stage`` and
+    ``temperature`` may be left out when the microscope has none.
     """
 
     name: Annotated[str, Field(min_length=1, max_length=100)]
@@ -145,6 +174,7 @@ class InstrumentProfile(Model):
     card: CardRole
     detector_stage: DetectorStageRole
     attenuator: AttenuatorRole | None = None
+    detection_attenuator: AttenuatorRole | None = None
     shutter: ShutterRole | None = None
     power_meter: PowerMeterRole | None = None
     sample_stage: SampleStageRole | None = None

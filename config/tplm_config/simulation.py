@@ -195,6 +195,8 @@ class SimulationSettings(Model):
     """The laser."""
     attenuator: AttenuatorSettings = AttenuatorSettings()
     """The neutral-density wheel."""
+    detection_attenuator: AttenuatorSettings = AttenuatorSettings(start_transmission=1.0)
+    """The neutral-density wheel in front of the detector."""
     shutter: ShutterSettings = ShutterSettings()
     """The shutter."""
     power_meter: PowerMeterSettings = PowerMeterSettings()

@@ -9,9 +9,10 @@ from typing import Any, Literal, TypeVar
 import tomli_w
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
+from tplm_config.devices import KinesisWheel
 from tplm_config.errors import InputError, did_you_mean, refusal
 from tplm_config.plan import ANY_SCAN_PLAN, ScanPlan
-from tplm_config.profile import InstrumentProfile
+from tplm_config.profile import AttenuatorRole, InstrumentProfile
 
 MAX_FILE_BYTES = 4_000_000
 Kind = Literal["plan", "profile"]
@@ -27,7 +28,8 @@ def load_plan(source: str | Path, overrides: Sequence[str] = ()) -> ScanPlan:
     source : str or Path
         A TOML file, or the bare name of a bundled plan.
     overrides : sequence of str
-        ``key=value`` with a dotted key and a TOML value, applied before validation.
+        ``key=value`` with a dotted key and a TOML value, applied before validation;
+        ``key=none`` leaves the key out.
 
     Returns
     -------
@@ -43,8 +45,26 @@ def load_plan(source: str | Path, overrides: Sequence[str] = ()) -> ScanPlan:
 
 
 def load_profile(source: str | Path, overrides: Sequence[str] = ()) -> InstrumentProfile:
-    """Read an instrument profile; as `load_plan`."""
-    return validate(PROFILE, _overridden(_read(source, "profile"), overrides), source)
+    """Read an instrument profile; as `load_plan`.
+
+    Calibration tables that it names are looked for beside it.
+    """
+    found = validate(PROFILE, _overridden(_read(source, "profile"), overrides), source)
+    return found if str(source) in bundled("profile") else _beside(found, Path(source).parent)
+
+
+def _beside(profile: InstrumentProfile, folder: Path) -> InstrumentProfile:
+    """The profile with its calibration tables found in its own folder."""
+    changes: dict[str, AttenuatorRole] = {}
+    for role in ("attenuator", "detection_attenuator"):
+        section: AttenuatorRole | None = getattr(profile, role)
+        if section is None or not isinstance(section.driver, KinesisWheel):
+            continue
+        if section.driver.calibration is not None:
+            table = str(folder / section.driver.calibration)  # an absolute path stays itself
+            driver = section.driver.model_copy(update={"calibration": table})
+            changes[role] = section.model_copy(update={"driver": driver})
+    return profile.model_copy(update=changes)
 
 
 def parse_plan(text: str, source: str) -> ScanPlan:
@@ -143,7 +163,10 @@ def _overridden(data: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any
             table = table.setdefault(part, {})
             if not isinstance(table, dict):
                 raise InputError("--set", f"'{part}' in '{key}' is not a table")
-        table[parts[-1]] = value
+        if value == "none" and raw.strip() == "none":
+            table.pop(parts[-1], None)
+        else:
+            table[parts[-1]] = value
     return data
 
 

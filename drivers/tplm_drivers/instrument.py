@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from tplm_config import InputError, InstrumentProfile
 from tplm_drivers.clock import Clock
@@ -56,6 +56,13 @@ class SafeState:
         return text + "".join(f"; {problem}" for problem in self.problems)
 
 
+class Bench(Protocol):
+    """What stands behind simulated devices."""
+
+    def close(self) -> None:
+        """End the simulation."""
+
+
 @dataclass(frozen=True, slots=True)
 class Instrument:
     """The open devices of a microscope.
@@ -70,10 +77,13 @@ class Instrument:
     card: TcspcCard
     detector_stage: DetectorStage
     attenuator: Attenuator | None = None
+    detection_attenuator: Attenuator | None = None
     shutter: Shutter | None = None
     power_meter: PowerMeter | None = None
     sample_stage: SampleStage | None = None
     temperature: TemperatureController | None = None
+    bench: Bench | None = None
+    """What stands behind simulated devices; None on a real microscope."""
 
     def devices(self) -> dict[RoleName, Device]:
         """The devices present, by role."""
@@ -89,7 +99,10 @@ class Instrument:
 
     def close(self) -> SafeState:
         """Make safe, then let go of every device."""
-        return let_go(self.devices())
+        state = let_go(self.devices())
+        if self.bench is not None:
+            self.bench.close()
+        return state
 
     def __enter__(self) -> Self:
         return self

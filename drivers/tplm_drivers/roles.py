@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 RoleName = Literal[
     "laser",
     "attenuator",
+    "detection_attenuator",
     "shutter",
     "power_meter",
     "card",
@@ -24,6 +25,7 @@ ROLE_NAMES: tuple[RoleName, ...] = (
     "shutter",
     "laser",
     "attenuator",
+    "detection_attenuator",
     "power_meter",
     "card",
     "detector_stage",

@@ -3,19 +3,29 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 from tplm_config import InstrumentProfile
+from tplm_config.devices import KinesisWheel
 from tplm_drivers.clock import Clock
 from tplm_drivers.roles import CardConfiguration, Device, DeviceError, Histogram, Identity, RoleName
 from tplm_simulators import (
     DetectorStage,
     OpticsSettings,
+    RunningClock,
     SampleStage,
     SimulatedClock,
     VirtualFault,
     VirtualMicroscope,
 )
+from tplm_simulators.attenuator import Attenuator
+from tplm_simulators.wire import Served, serve
+from tplm_simulators.wire.kinesis import wheel_of
 
+RUNNING_SPEED = 20.0
+"""Simulated seconds per real second behind real drivers, if the profile names no speed."""
 ADVICE = "this is the virtual microscope: a fault was put in on purpose, or a limit was met"
 
 
@@ -63,20 +73,24 @@ class SimulatedLaser(_Simulated):
 
 
 class SimulatedAttenuator(_Simulated):
-    """The virtual ND wheel."""
+    """The virtual ND wheel, in the excitation or the detection path."""
+
+    @property
+    def _wheel(self) -> Attenuator:
+        at = self.microscope
+        return at.attenuator if self.role == "attenuator" else at.detection_attenuator
 
     def transmission(self) -> float:
         with _told(self.role):
-            return self.microscope.attenuator.transmission()
+            return self._wheel.transmission()
 
     def set_transmission(self, transmission: float) -> None:
         with _told(self.role):
-            darkest = self.microscope.attenuator.min_transmission
-            self.microscope.attenuator.set_transmission(max(transmission, darkest))
+            self._wheel.set_transmission(max(transmission, self._wheel.min_transmission))
 
     def is_moving(self) -> bool:
         with _told(self.role):
-            return self.microscope.attenuator.is_moving()
+            return self._wheel.is_moving()
 
 
 class SimulatedShutter(_Simulated):
@@ -189,6 +203,7 @@ class SimulatedTemperature(_Simulated):
 _CLASSES: dict[RoleName, type[_Simulated]] = {
     "laser": SimulatedLaser,
     "attenuator": SimulatedAttenuator,
+    "detection_attenuator": SimulatedAttenuator,
     "shutter": SimulatedShutter,
     "power_meter": SimulatedPowerMeter,
     "card": SimulatedCard,
@@ -205,10 +220,16 @@ class SimulatedBench:
     ----------
     profile : InstrumentProfile
         Its optics, and the settings of the simulation.
+    running : bool
+        Whether time runs by itself, as the libraries of real drivers need it.
     """
 
-    def __init__(self, profile: InstrumentProfile) -> None:
-        simulated_clock = SimulatedClock(profile.simulation.speed)
+    def __init__(self, profile: InstrumentProfile, *, running: bool = False) -> None:
+        speed = profile.simulation.speed
+        simulated_clock = RunningClock(speed or RUNNING_SPEED) if running else SimulatedClock(speed)
+        self._profile = profile
+        self._folder: TemporaryDirectory[str] | None = None
+        self.served: dict[RoleName, Served] = {}
         optics, stage = profile.optics, profile.detector_stage
         self.clock: Clock = simulated_clock
         self.microscope = VirtualMicroscope(
@@ -226,7 +247,40 @@ class SimulatedBench:
             ),
             simulated_clock,
         )
+        if profile.shutter is None:
+            self.microscope.shutter.set_open(True)  # nothing stands in the beam
 
     def open(self, role: RoleName) -> Device:
-        """The device that plays a role."""
+        """The device that plays a role, in this process."""
         return _CLASSES[role](self.microscope, role)
+
+    def serve(self, role: RoleName) -> tuple[Any, Any]:
+        """Start the simulator of a role's real instrument.
+
+        Returns
+        -------
+        tuple
+            The driver's settings with the simulator's address, and what takes the place of the
+            vendor's library, if the driver loads one.
+        """
+        settings = getattr(self._profile, role).driver
+        served = self.served[role] = serve(settings, self.microscope, role)
+        return self._with_table(served.settings, role), served.library
+
+    def _with_table(self, settings: Any, role: RoleName) -> Any:
+        """A wheel whose table is not there brings its own: simulations need no calibration."""
+        if not isinstance(settings, KinesisWheel) or settings.calibration is None:
+            return settings
+        if Path(settings.calibration).is_file():
+            return settings
+        self._folder = self._folder or TemporaryDirectory(prefix="tplm-simulation-")
+        table = Path(self._folder.name) / f"{role}.csv"
+        table.write_text(wheel_of(self.microscope, role).table(), encoding="utf-8")
+        return settings.model_copy(update={"calibration": str(table)})
+
+    def close(self) -> None:
+        """Stop every simulator."""
+        for served in self.served.values():
+            served.stop()
+        if self._folder is not None:
+            self._folder.cleanup()

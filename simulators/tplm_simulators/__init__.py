@@ -1,6 +1,6 @@
 """The virtual microscope: a transient photoluminescence microscope without the hardware."""
 
-from tplm_simulators.clock import SimulatedClock
+from tplm_simulators.clock import RunningClock, SimulatedClock
 from tplm_simulators.faults import VirtualFault
 from tplm_simulators.film import Film
 from tplm_simulators.microscope import VirtualMicroscope
@@ -15,6 +15,7 @@ __all__ = [
     "EmissionMap",
     "Film",
     "OpticsSettings",
+    "RunningClock",
     "Sample",
     "SampleStage",
     "SimulatedClock",

@@ -28,6 +28,11 @@ class SimulatedClock:
         self._agenda: list[tuple[float, int, Callable[[], object]]] = []
         self._ticket = itertools.count()
 
+    @property
+    def real_s_per_s(self) -> float:
+        """Real seconds that a simulated second takes; 0 = none."""
+        return 0.0 if self.speed is None else 1 / self.speed
+
     def now_s(self) -> float:
         """Device time, s."""
         with self._lock:
@@ -67,5 +72,47 @@ class SimulatedClock:
         with self._lock:
             self._now_s = max(self._now_s, stop_s)
             if self._agenda and self._agenda[0][0] <= self._now_s:
+                return heapq.heappop(self._agenda)[2]
+            return None
+
+
+class RunningClock(SimulatedClock):
+    """A simulated clock that runs by itself, for devices behind a wire.
+
+    The drivers' own libraries wait on the computer's clock, so simulated time must pass for them
+    without anybody's `wait`. What is scheduled by `call_at` still happens when a wait reaches it.
+
+    Parameters
+    ----------
+    speed
+        Simulated seconds per real second.
+    """
+
+    def __init__(self, speed: float) -> None:
+        super().__init__(speed)
+        self._zero_s = time.monotonic()
+
+    def now_s(self) -> float:
+        """Device time, s."""
+        return (time.monotonic() - self._zero_s) * (self.speed or 1.0)
+
+    def wait(self, seconds: float) -> None:
+        """Let `seconds` of device time pass."""
+        if not (math.isfinite(seconds) and seconds >= 0):
+            raise ValueError(f"cannot wait {seconds} s")
+        target_s = self.now_s() + seconds
+        while True:
+            left_s = self._next_stop_s(target_s) - self.now_s()
+            if left_s > 0:
+                time.sleep(left_s * self.real_s_per_s)
+            action = self._due()
+            if action is not None:
+                action()
+            elif self.now_s() >= target_s:
+                return
+
+    def _due(self) -> Callable[[], object] | None:
+        with self._lock:
+            if self._agenda and self._agenda[0][0] <= self.now_s():
                 return heapq.heappop(self._agenda)[2]
             return None

@@ -59,6 +59,9 @@ class VirtualMicroscope:
         self._bench = bench
         self.laser = Laser("laser", bench, settings.laser)
         self.attenuator = Attenuator("attenuator", bench, settings.attenuator)
+        self.detection_attenuator = Attenuator(
+            "detection attenuator", bench, settings.detection_attenuator
+        )
         self.shutter = Shutter("shutter", bench, settings.shutter)
         self.detector_stage = DetectorStage(
             "detector stage", bench, settings.detector_stage, optics.aperture_um / 10, stream(1)
@@ -73,6 +76,7 @@ class VirtualMicroscope:
             self.sample,
             self.laser,
             self.attenuator,
+            self.detection_attenuator,
             self.shutter,
             self.detector_stage,
             self.sample_stage,

@@ -106,7 +106,7 @@ class Scene:
         Of the microscope.
     sample
         Gives the emission.
-    laser, attenuator, shutter, detector_stage, sample_stage, thermostat
+    laser, attenuator, detection_attenuator, shutter, detector_stage, sample_stage, thermostat
         The devices that act on the light.
     noise
         Relative noise of the laser power.
@@ -119,6 +119,7 @@ class Scene:
         sample: Sample,
         laser: Laser,
         attenuator: Attenuator,
+        detection_attenuator: Attenuator,
         shutter: Shutter,
         detector_stage: DetectorStage,
         sample_stage: SampleStage,
@@ -130,6 +131,7 @@ class Scene:
         self._sample = sample
         self._laser = laser
         self._attenuator = attenuator
+        self._detection_attenuator = detection_attenuator
         self._shutter = shutter
         self._detector_stage = detector_stage
         self._sample_stage = sample_stage
@@ -138,6 +140,7 @@ class Scene:
         self._devices: Sequence[Device] = (
             laser,
             attenuator,
+            detection_attenuator,
             shutter,
             detector_stage,
             sample_stage,
@@ -197,14 +200,13 @@ class Scene:
         """Give the expected rates from `from_s` to `to_s`, while the scene is steady."""
         middle_s = 0.5 * (from_s + to_s)
         view = self._view_at(middle_s)
-        factor = 1.0 if view is None else self._noise_factor(from_s, to_s)
-        light_nw = 0.0 if view is None else self._steady_power_nw(middle_s) * factor
+        noise = 1.0 if view is None else self._noise_factor(from_s, to_s)
+        light_nw = 0.0 if view is None else self._steady_power_nw(middle_s) * noise
         detection = self._settings.detection
-        background_hz = (
-            self._optics.dark_rate_hz
-            + detection.ambient_rate_hz
-            + detection.laser_background_hz_per_nw * light_nw
-        )
+        passed = self._detection_attenuator.transmission_at(middle_s)
+        factor = noise * passed
+        ambient_hz = detection.ambient_rate_hz + detection.laser_background_hz_per_nw * light_nw
+        background_hz = self._optics.dark_rate_hz + passed * ambient_hz
         return self._rates(layout, self._laser.pulse_rate_hz(), view, factor, background_hz)
 
     def sync_rate_hz(self) -> float:

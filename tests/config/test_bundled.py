@@ -111,7 +111,7 @@ def test_files_obey_their_schema(kind: Kind, name: str) -> None:
         ("plan", "line", "card", {"time_bin_ps": 0}),
         ("plan", "line", "postions", 3),
         ("profile", "simulated", "limits", {"temperature_k": [1]}),
-        ("profile", "simulated", "laser", {"driver": "laser pointer"}),
+        ("profile", "simulated", "laser", {"driver": {"name": "laser pointer"}}),
         ("profile", "simulated", "optics", {}),
     ],
 )

@@ -193,7 +193,9 @@ def test_a_profile_without_optional_devices_survives_toml() -> None:
 
 
 def test_a_move_takes_its_ramp_its_way_and_its_rest() -> None:
-    stage = profile("detector_stage={driver='simulated', settle_s=0.05}")  # 2000 µm/s, 20000 µm/s²
+    stage = profile(
+        "detector_stage={driver={name='simulated'}, settle_s=0.05}"
+    )  # 2000 µm/s, 20000 µm/s²
     assert stage.travel_s(0) == 0
     assert stage.travel_s(50) == pytest.approx(2 * (50 / 20_000) ** 0.5 + 0.05)
     assert stage.travel_s(200) == pytest.approx(0.2 + 0.05)

@@ -138,7 +138,23 @@ def test_plans(text: str, key: str, words: str) -> None:
 
 PROFILES = [
     ("laser.wavelength_nm=true", "laser.wavelength_nm", "found true; a number is needed"),
-    ("laser.driver=toy", "laser.driver", 'found "toy"; allowed: "simulated"'),
+    (
+        "laser.driver=toy",
+        "laser.driver",
+        'found "toy"; a table is needed: { name = "simulated" }',
+    ),
+    (
+        "laser.driver=superk",
+        "laser.driver",
+        'found "superk"; a table is needed: { name = "superk" }',
+    ),
+    (
+        "laser.driver={name='superq'}",
+        "laser.driver.name",
+        "found \"superq\"; did you mean 'superk'? allowed: ",
+    ),
+    ("laser.driver={}", "laser.driver.name", "the key is missing; allowed: "),
+    ("laser.driver={name='superk'}", "laser.driver.port", "the key is missing; it has no"),
     ("laser={}", "laser.driver", "the key is missing; it has no default and must be given"),
     ("optics=3", "optics", "found 3; a table is needed"),
     ("name=''", "name", 'found ""; it must not be empty'),

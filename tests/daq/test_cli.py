@@ -62,8 +62,8 @@ def test_scan_and_resume(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
 def interrupted(monkeypatch: pytest.MonkeyPatch, at_s: float, fault: str) -> None:
     """Have the next instrument receive a signal, or lose its stage, in mid-scan."""
 
-    def connect(profile: Any) -> Any:
-        instrument = real_connect(profile)
+    def connect(profile: Any, *, simulated: bool) -> Any:
+        instrument = real_connect(profile, simulated=simulated)
         microscope = instrument.laser.microscope  # type: ignore[attr-defined]
         actions = {
             "SIGINT": lambda: signal.raise_signal(signal.SIGINT),
@@ -140,8 +140,8 @@ def test_devices(capsys: pytest.CaptureFixture[str]) -> None:
     code, answer = run_json(capsys, "devices")
     assert code == 0
     assert [row["role"] for row in answer["devices"]] == [
-        "shutter", "laser", "attenuator", "power_meter", "card", "detector_stage",
-        "sample_stage", "temperature",
+        "shutter", "laser", "attenuator", "detection_attenuator", "power_meter", "card",
+        "detector_stage", "sample_stage", "temperature",
     ]  # fmt: skip
     assert all(row["checked_against"] == "simulator only" for row in answer["devices"])
     code, out, _ = run(capsys, "devices")
@@ -240,3 +240,18 @@ def test_a_report_that_fails_does_not_take_the_result_away(
     assert code == 2
     assert "a.png" in answer["error"]
     assert not (tmp_path / "a.h5").exists()
+
+
+def test_a_missing_library_is_a_sentence(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import sys
+
+    monkeypatch.setitem(sys.modules, "serial", None)
+    monkeypatch.delitem(sys.modules, "tplm_drivers.sc10", raising=False)
+    code, answer = run_json(capsys, "devices", "--profile", "purdue", "--simulated")
+    assert code == 4
+    (row,) = [row for row in answer["devices"] if row["role"] == "shutter"]
+    assert "needs the library 'serial', which is not installed" in row["error"]
+    assert "pip install" in row["error"]
+    assert "attenuator" in answer["none"]

@@ -31,11 +31,11 @@ detector_size_um = 50
 detector_count_rate_hz = 2e6
 laser_power_nw = 200
 [laser]
-driver = "simulated"
+driver = { name = "simulated" }
 [card]
-driver = "simulated"
+driver = { name = "simulated" }
 [detector_stage]
-driver = "simulated"
+driver = { name = "simulated" }
 """
 
 

@@ -232,6 +232,8 @@ def test_a_laser_that_stays_on_is_told_and_the_shutter_saves_the_sample(tmp_path
     with rig() as it:
         it.microscope.schedule(6.0, it.microscope.laser.refuse_to_stop)
         outcome, _ = it.scan(small_plan(), tmp_path / "a.h5")
+        assert outcome.ending is Ending.FAILED
+        assert outcome.visits_done == 14
         assert outcome.safe_state.laser_off is False
         assert outcome.safe_state.shutter_closed is True
         assert it.dark
@@ -403,3 +405,47 @@ def test_a_range_beyond_the_next_pulse_is_refused(tmp_path: Path) -> None:
         outcome, _ = it.scan(small_plan(card=card, excitation={}), tmp_path / "b.h5")
         assert outcome.ending is Ending.FAILED
         assert "next one comes after 400 ns" in outcome.message
+
+
+@pytest.mark.parametrize("wanted_hz", [500.0, 3000.0])
+def test_the_wheel_before_the_detector_sets_the_count_rate(
+    tmp_path: Path, wanted_hz: float
+) -> None:
+    with rig() as it:
+        plan = small_plan(positions=1, passes=3, detection={"count_rate_hz": wanted_hz})
+        outcome, scan = it.scan(plan, tmp_path / "a.h5")
+        assert outcome.ending is Ending.COMPLETED
+        rates_hz = scan.histograms(np.arange(3)).sum(axis=1) / scan.columns["live_s"]
+        assert rates_hz.mean() == pytest.approx(wanted_hz, rel=0.15)
+        assert it.microscope.detection_attenuator.transmission() < 0.5
+
+
+def test_a_count_rate_that_cannot_be_reached_is_told(tmp_path: Path) -> None:
+    with rig() as it:
+        plan = small_plan(detection={"count_rate_hz": 1e6})
+        outcome, scan = it.scan(plan, tmp_path / "a.h5")
+        assert outcome.ending is Ending.FAILED
+        assert "detection_attenuator" in outcome.message
+        assert scan.stored.sum() == 0
+        assert it.dark
+
+
+def test_the_transmission_before_the_detector(tmp_path: Path) -> None:
+    with rig() as it:
+        it.scan(small_plan(detection={"transmission": 0.2}), tmp_path / "a.h5")
+        assert it.microscope.detection_attenuator.transmission() == pytest.approx(0.2)
+    without = small_profile().model_copy(update={"detection_attenuator": None})
+    with connect(without) as instrument, pytest.raises(InputError, match="detection"):
+        Rig(instrument).scan(small_plan(detection={"transmission": 0.2}), tmp_path / "b.h5")
+
+
+def test_a_temperature_that_runs_away_is_told_once(tmp_path: Path) -> None:
+    with rig("simulation.thermostat.cooling_s=50") as it:
+        it.microscope.schedule(8.0, it.microscope.thermostat.fail_heater)
+        plan = small_plan(dwell_s=5.0)
+        outcome, scan = it.scan(plan, tmp_path / "a.h5")
+        told = [notice.message for notice in it.of(Notice) if notice.code == "temperature"]
+        assert len(told) == 1
+        assert "295.00 K when the run began" in told[0]
+        assert np.nanmin(scan.columns["temperature_k"]) < 250
+        assert outcome.ending is Ending.COMPLETED

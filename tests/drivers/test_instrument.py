@@ -179,6 +179,7 @@ def test_an_instrument_without_a_shutter_relies_on_the_laser() -> None:
             shutter=None,
             sample_stage=None,
             attenuator=None,
+            detection_attenuator=None,
             power_meter=None,
             temperature=None,
         )
@@ -336,7 +337,7 @@ def test_a_failed_connection_tells_of_a_laser_that_goes_on(monkeypatch, closed) 
     ) as told:
         connect(load_profile("simulated"))
     assert told.value.__cause__ is told.value.__context__ is error
-    assert closed == ["shutter", "laser", "attenuator", "power_meter"]
+    assert closed == ["shutter", "laser", "attenuator", "detection_attenuator", "power_meter"]
 
 
 def test_a_failed_connection_with_a_broken_close_still_tells_the_first_error(monkeypatch) -> None:
@@ -360,6 +361,7 @@ def test_only_the_devices_of_the_profile_are_opened() -> None:
         assert list(instrument.devices()) == [
             "laser",
             "attenuator",
+            "detection_attenuator",
             "power_meter",
             "card",
             "detector_stage",

@@ -24,6 +24,7 @@ PROTOCOLS = {
     "shutter": roles.Shutter,
     "laser": roles.PulsedLaser,
     "attenuator": roles.Attenuator,
+    "detection_attenuator": roles.Attenuator,
     "power_meter": roles.PowerMeter,
     "card": roles.TcspcCard,
     "detector_stage": roles.DetectorStage,

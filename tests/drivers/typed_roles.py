@@ -19,6 +19,7 @@ def assembled(bench: SimulatedBench) -> Instrument:
     at = bench.microscope
     laser: roles.PulsedLaser = SimulatedLaser(at, "laser")
     attenuator: roles.Attenuator = SimulatedAttenuator(at, "attenuator")
+    detection: roles.Attenuator = SimulatedAttenuator(at, "detection_attenuator")
     shutter: roles.Shutter = SimulatedShutter(at, "shutter")
     power_meter: roles.PowerMeter = SimulatedPowerMeter(at, "power_meter")
     card: roles.TcspcCard = SimulatedCard(at, "card")
@@ -32,6 +33,7 @@ def assembled(bench: SimulatedBench) -> Instrument:
         card,
         detector_stage,
         attenuator,
+        detection,
         shutter,
         power_meter,
         sample_stage,

@@ -19,7 +19,13 @@ from tplm_config import (
     to_toml,
 )
 from tplm_daq.analysis import fit_scan
-from tplm_daq.cli.options import json_option, picture_option, set_option
+from tplm_daq.cli.options import (
+    json_option,
+    picture_option,
+    profile_options,
+    set_option,
+    simulated_option,
+)
 from tplm_daq.cli.output import answer, stderr
 from tplm_daq.cli.progress import ScanProgress
 from tplm_daq.events import Ending, Observer
@@ -80,11 +86,10 @@ class Measured:
     @property
     def is_simulated(self) -> bool:
         """Whether the counts come from the virtual microscope."""
-        profile = self.scan.header.profile
-        return profile is not None and profile.card.driver == "simulated"
+        return self.scan.header.simulated
 
     def __str__(self) -> str:
-        where = "the virtual microscope" if self.is_simulated else f"'{self.profile_name}'"
+        where = f"'{self.profile_name}'" + (", simulated" if self.is_simulated else "")
         run = (
             f"{self.scan.path}: {self.outcome.ending}, {int(self.scan.stored.sum())} of "
             f"{self.scan.plan.visit_count} visits on {where} ({self.outcome.message})"
@@ -96,13 +101,14 @@ def run(
     profile: InstrumentProfile,
     open_file: Callable[[Instrument], ScanWriter],
     log: str | None = None,
+    simulated: bool = False,
 ) -> Measured:
     """Measure with the instrument of a profile what a file still lacks, and fit it."""
     runner = Runner()
     with ExitStack() as stack:
         stack.enter_context(stopping_on_signals(runner))
         record = None if log is None else stack.enter_context(EventLog(log))
-        instrument = stack.enter_context(connect(profile))
+        instrument = stack.enter_context(connect(profile, simulated=simulated))
         writer = stack.enter_context(open_file(instrument))
         live = stack.enter_context(LiveFit(read_scan(writer.path)))
         progress = stack.enter_context(ScanProgress(stderr(), live))
@@ -131,16 +137,9 @@ def title_of(scan: Scan) -> str:
     return ", ".join(part for part in parts if part)
 
 
-def _profile_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    function = set_option("--set-profile", "profile")(function)
-    return click.option(
-        "--profile", default="simulated", show_default=True, help="TOML file or bundled name."
-    )(function)
-
-
 @click.command()
 @click.argument("plan")
-@_profile_options
+@profile_options
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="HDF5 file to make.")
 @set_option("--set", "plan")
 @click.option("--operator", help="Who measures; kept in the file.")
@@ -154,6 +153,7 @@ def scan(
     plan: str,
     profile: str,
     set_profile: tuple[str, ...],
+    simulated: bool,
     out: Path,
     set: tuple[str, ...],
     operator: str | None,
@@ -169,7 +169,7 @@ def scan(
     instrument_profile = load_profile(profile, set_profile)
     if log is not None and Path(log).resolve() == out.resolve():
         raise InputError(log, "the log and the scan cannot be one file", "give it another name")
-    measured = run(instrument_profile, lambda open_: begin(open_, found, out, plan), log)
+    measured = run(instrument_profile, lambda open_: begin(open_, found, out, plan), log, simulated)
     _finish(ctx, measured, report, as_json)
 
 
@@ -177,6 +177,7 @@ def scan(
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--profile", help="Use this profile instead of the one kept in the file.")
 @set_option("--set-profile", "profile")
+@simulated_option
 @click.option("--report", callback=picture_option, help="Also draw a picture (PNG, PDF, SVG).")
 @click.option("--log", help="Also write every event to this file, one JSON object a line.")
 @json_option
@@ -186,6 +187,7 @@ def resume(
     file: Path,
     profile: str | None,
     set_profile: tuple[str, ...],
+    simulated: bool,
     report: Path | None,
     log: str | None,
     as_json: bool,
@@ -200,7 +202,7 @@ def resume(
         nothing = RunOutcome(Ending.COMPLETED, "nothing was left to measure", 0, untouched)
         _finish(ctx, Measured(nothing, found, fit_scan(found)), report, as_json)
     instrument_profile = _profile_for(found, profile, set_profile)
-    measured = run(instrument_profile, lambda open_: go_on(open_, file), log)
+    measured = run(instrument_profile, lambda open_: go_on(open_, file), log, simulated)
     _finish(ctx, measured, report, as_json)
 
 

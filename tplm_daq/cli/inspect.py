@@ -1,21 +1,15 @@
 """Commands that look before anything is measured: check, devices, profiles."""
 
 import json
-import shutil
-import time
 from typing import Any
 
 import click
-from rich import box
-from rich.console import Console
-from rich.table import Table
 
 from tplm_config import InputError, ScanPlan, bundled, load_plan, load_profile, schema
 from tplm_config import check as check_plan
 from tplm_daq.cli.options import Number, json_option, set_option
-from tplm_daq.cli.output import answer, say
+from tplm_daq.cli.output import answer
 from tplm_daq.prediction import predict
-from tplm_drivers import Instrument, RoleName, connect
 
 
 @click.command()
@@ -86,72 +80,6 @@ def check(
         f"{cost.disk_bytes / 1e6:.1f} MB while measuring\n{known}"
     )
     answer(result, text, as_json)
-
-
-@click.command()
-@click.option("--profile", default="simulated", show_default=True, help="TOML file or name.")
-@set_option("--set-profile", "profile")
-@json_option
-def devices(profile: str, set_profile: tuple[str, ...], as_json: bool) -> None:
-    """Connect every device, identify it, read it back, disconnect."""
-    found = load_profile(profile, set_profile)
-    rows = []
-    with connect(found) as instrument:
-        for role, device in instrument.devices().items():
-            before = time.perf_counter()
-            identity = device.identify()
-            round_trip_ms = (time.perf_counter() - before) * 1e3
-            rows.append(
-                {
-                    "role": role,
-                    "model": identity.model,
-                    "serial_number": identity.serial_number,
-                    "firmware": identity.firmware,
-                    "state": _state(instrument, role),
-                    "round_trip_ms": round(round_trip_ms, 3),
-                    "checked_against": identity.checked_against,
-                }
-            )
-    if as_json:
-        answer({"profile": found.name, "devices": rows}, "", as_json)
-        return
-    table = Table(box=box.SIMPLE, title=f"profile '{found.name}'", title_justify="left")
-    for name in rows[0]:
-        table.add_column(name.replace("_", " "), no_wrap=True)
-    for row in rows:
-        table.add_row(*(str(value) for value in row.values()))
-    # one line a device, however narrow the window
-    console = Console(width=max(140, shutil.get_terminal_size().columns))
-    with console.capture() as capture:
-        console.print(table)
-    say(capture.get())
-
-
-def _state(instrument: Instrument, role: RoleName) -> str:
-    """What a device reads back, in a few words."""
-    it = instrument
-    match role:
-        case "laser":
-            on = "emitting" if it.laser.emission() else "off"
-            return f"{on}, {it.laser.repetition_rate_hz() / 1e6:g} MHz"
-        case "card":
-            shortest = it.card.allowed_time_bins_ps()[0]
-            return f"{it.card.max_bins()} bins, {shortest:g} ps and up"
-        case "detector_stage":
-            x_um, y_um = it.detector_stage.position_um()[:2]
-            return f"at ({x_um:.1f}, {y_um:.1f}) µm, image plane"
-        case "attenuator" if it.attenuator is not None:
-            return f"transmission {it.attenuator.transmission():.4g}"
-        case "shutter" if it.shutter is not None:
-            return "open" if it.shutter.is_open() else "closed"
-        case "power_meter" if it.power_meter is not None:
-            return f"{it.power_meter.power_nw():.3g} nW"
-        case "sample_stage" if it.sample_stage is not None:
-            return "at (" + ", ".join(f"{v:.2f}" for v in it.sample_stage.position_um()) + ") µm"
-        case "temperature" if it.temperature is not None:
-            now_k, set_k = it.temperature.temperature_k(), it.temperature.set_point_k()
-            return f"{now_k:.2f} K, set point {set_k:g} K"
-    return "absent"
 
 
 def _in_words(plan: ScanPlan) -> str:

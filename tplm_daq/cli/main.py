@@ -11,8 +11,10 @@ import click
 
 from tplm_config import InputError
 from tplm_daq.cli.acquire import demo, resume, scan
+from tplm_daq.cli.calibrate import calibrate_
 from tplm_daq.cli.data import analyze, export, import_
-from tplm_daq.cli.inspect import check, devices, profiles
+from tplm_daq.cli.devices import devices
+from tplm_daq.cli.inspect import check, profiles
 from tplm_daq.cli.output import say
 from tplm_daq.cli.physics import excitation, simulate
 from tplm_daq.runner import sentence
@@ -32,7 +34,8 @@ def cli() -> None:
 
 
 for command in (
-    demo, scan, resume, check, devices, profiles, analyze, import_, export, simulate, excitation,
+    demo, scan, resume, check, devices, profiles, calibrate_, analyze, import_, export, simulate,
+    excitation,
 ):  # fmt: skip
     cli.add_command(command)
 

@@ -25,8 +25,25 @@ def set_option(name: str, what: str) -> Callable[[F], F]:
         name,
         multiple=True,
         metavar="KEY=VALUE",
-        help=f"Change a value of the {what}, such as dwell_s=0.5; may be repeated.",
+        help=f"Change a value of the {what} (dwell_s=0.5) or leave it out (background=none).",
     )
+
+
+def simulated_option(function: F) -> F:
+    """Add ``--simulated``: the real drivers, connected to simulators of their instruments."""
+    return click.option(
+        "--simulated",
+        is_flag=True,
+        help="Connect the profile's own drivers to simulators of their instruments.",
+    )(function)
+
+
+def profile_options(function: F) -> F:
+    """Add the options that say on which instrument."""
+    function = simulated_option(set_option("--set-profile", "profile")(function))
+    return click.option(
+        "--profile", default="simulated", show_default=True, help="TOML file or bundled name."
+    )(function)
 
 
 def picture_option(_ctx: click.Context, _param: click.Parameter, value: str | None) -> Path | None:

@@ -34,6 +34,8 @@ class ScanHeader:
         The time axis of the histograms.
     profile : InstrumentProfile or None
         The instrument; None if the counts were imported.
+    simulated : bool
+        Whether a virtual microscope stands behind the devices.
     identities : mapping of role to Identity
         Who the devices said they are.
     """
@@ -43,6 +45,7 @@ class ScanHeader:
     bins: int
     offset_ns: float = 0.0
     profile: InstrumentProfile | None = None
+    simulated: bool = False
     identities: Mapping[str, Identity] = field(default_factory=dict)
     created: str = field(default_factory=utc_now)
     software: str = field(default_factory=lambda: f"tplm-daq {version('tplm-daq')}")
@@ -100,6 +103,7 @@ def _write_instrument(entry: h5py.Group, header: ScanHeader) -> None:
     instrument = group(entry, "instrument", "NXinstrument")
     instrument["name"] = header.profile.name if header.profile is not None else "imported"
     classes = {"laser": "NXsource", "card": "NXdetector", "attenuator": "NXattenuator"}
+    instrument.attrs["simulated"] = header.simulated
     for role, identity in header.identities.items():
         device = group(instrument, role, classes.get(role, "NXpositioner"))
         device["model"] = identity.model
@@ -157,6 +161,7 @@ def read_header(file: h5py.File) -> dict[str, Any]:
         "created": text(entry["start_time"]),
         "plan": text(file[PLAN]),
         "profile": text(file[PROFILE]) if PROFILE in file else None,
+        "simulated": bool(instrument.attrs.get("simulated", False)),
         "time_bin_ps": float(file[T_NS].attrs["time_bin_ps"]),
         "offset_ns": float(file[T_NS].attrs["offset_ns"]),
         "identities": {

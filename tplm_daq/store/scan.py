@@ -254,6 +254,7 @@ def _read(path: Path, file: h5py.File) -> Scan:
         profile=None
         if raw["profile"] is None
         else parse_profile(raw["profile"], f"{path} (its profile)"),
+        simulated=raw["simulated"],
         time_bin_ps=raw["time_bin_ps"],
         bins=bins,
         offset_ns=raw["offset_ns"],

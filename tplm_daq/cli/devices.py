@@ -1,0 +1,119 @@
+"""The command that looks at every device: devices."""
+
+import shutil
+import time
+from typing import Any
+
+import click
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from tplm_config import load_profile
+from tplm_daq.cli.options import json_option, profile_options
+from tplm_daq.cli.output import answer, say, stderr
+from tplm_drivers import DeviceError, Opener, RoleName, let_go
+from tplm_drivers.roles import ROLE_NAMES
+
+EXIT_DEVICE = 4
+
+
+@click.command()
+@profile_options
+@json_option
+@click.pass_context
+def devices(
+    ctx: click.Context,
+    profile: str,
+    set_profile: tuple[str, ...],
+    simulated: bool,
+    as_json: bool,
+) -> None:
+    """Connect every device, identify it, read it back, disconnect."""
+    found = load_profile(profile, set_profile)
+    opener = Opener(found, simulated=simulated)
+    opened: dict[RoleName, Any] = {}
+    try:
+        rows = [_look(opener, role, opened) for role in opener.roles]
+    finally:
+        state = let_go(opened)
+        opener.close()
+    failed = [row for row in rows if row["error"] is not None]
+    absent = [role for role in ROLE_NAMES if role not in opener.roles]
+    safe = None if "laser" not in opened else state.verified
+    if as_json:
+        result = {"profile": found.name, "devices": rows, "none": absent, "laser_safe": safe}
+        answer(result, "", as_json)
+    else:
+        # one line a device, however narrow the window
+        wide = Console(width=max(180, shutil.get_terminal_size().columns))
+        with wide.capture() as capture:
+            wide.print(_table(found.name, rows))
+        say(capture.get())
+        if absent:
+            say(f"none on this instrument: {', '.join(absent)}")
+    console = stderr()
+    for row in failed:
+        console.print(f"[red]{row['role']}[/]: {row['error']}", markup=True)
+    if safe is False:
+        console.print(str(state))
+    ctx.exit(EXIT_DEVICE if failed or safe is False else 0)
+
+
+def _look(opener: Opener, role: RoleName, opened: dict[RoleName, Any]) -> dict[str, Any]:
+    """What one device says of itself, or why it says nothing."""
+    row: dict[str, Any] = {
+        "role": role, "driver": getattr(opener.profile, role).driver.name, "model": None,
+        "serial_number": None, "firmware": None, "state": None, "round_trip_ms": None,
+        "checked_against": None, "error": None,
+    }  # fmt: skip
+    try:
+        device = opened[role] = opener.open(role)
+        before_s = time.perf_counter()
+        identity = device.identify()
+        row["round_trip_ms"] = round((time.perf_counter() - before_s) * 1e3, 3)
+        row |= {
+            "model": identity.model,
+            "serial_number": identity.serial_number,
+            "firmware": identity.firmware,
+            "checked_against": identity.checked_against,
+            "state": _state(role, device),
+        }
+    except DeviceError as error:
+        row["error"] = str(error)
+    return row
+
+
+def _state(role: RoleName, device: Any) -> str:
+    """What a device reads back, in a few words."""
+    match role:
+        case "laser":
+            on = "emitting" if device.emission() else "off"
+            return f"{on}, {device.repetition_rate_hz() / 1e6:g} MHz"
+        case "card":
+            return f"{device.max_bins()} bins, {device.allowed_time_bins_ps()[0]:g} ps and up"
+        case "detector_stage":
+            x_um, y_um = device.position_um()[:2]
+            return f"at ({x_um:.1f}, {y_um:.1f}) µm, image plane"
+        case "attenuator" | "detection_attenuator":
+            return f"transmission {device.transmission():.4g}"
+        case "shutter":
+            return "open" if device.is_open() else "closed"
+        case "power_meter":
+            return f"{device.power_nw():.3g} nW"
+        case "sample_stage":
+            return "at (" + ", ".join(f"{value:.2f}" for value in device.position_um()) + ") µm"
+        case "temperature":
+            return f"{device.temperature_k():.2f} K, set point {device.set_point_k():g} K"
+
+
+def _table(name: str, rows: list[dict[str, Any]]) -> Table:
+    table = Table(box=box.SIMPLE, title=f"profile '{name}'", title_justify="left")
+    columns = [column for column in rows[0] if column != "error"]
+    for column in columns:
+        table.add_column(column.replace("_", " "), no_wrap=True)
+    for row in rows:
+        failed = row["error"] is not None
+        words = ["failed" if failed and c == "state" else row[c] for c in columns]
+        table.add_row(*("" if word is None else str(word) for word in words))
+    return table
