@@ -5,7 +5,7 @@ from collections.abc import Callable
 from itertools import pairwise
 from typing import Protocol
 
-from tplm_config import Detection, ScanPlan, Visit, VisitKind
+from tplm_config import Detection, ScanPlan, Temperature, Visit, VisitKind
 from tplm_daq.events import (
     Event,
     InstrumentSettings,
@@ -15,6 +15,7 @@ from tplm_daq.events import (
     VisitStarted,
 )
 from tplm_daq.power import set_detection, set_power
+from tplm_daq.stability import Stability, StabilityProgress, wait_until_stable
 from tplm_drivers import Clock, DeviceError, Instrument
 
 POWER_JUMP = 2.0
@@ -23,6 +24,8 @@ TEMPERATURE_BAND_K = 1.0
 """How far the temperature may go from where it was before it is told."""
 SAMPLE_TOLERANCE_UM = 1.0
 """A sample stage this close to where it should be counts as there."""
+PROGRESS_S = 30.0
+"""Device time between two sentences about a temperature on its way."""
 POLL_S = 0.1
 """Device time between two looks at the requests: a stop is never later than this."""
 
@@ -90,6 +93,8 @@ class Visiting:
         else:
             words = "there is no shutter: between visits the laser shines on the sample"
             self._runner.emit(Notice("info", "no-shutter", words))
+        if plan.temperature is not None:
+            self._reach(plan.temperature)
         if plan.excitation.repetition_rate_hz is not None:
             instrument.laser.set_repetition_rate_hz(plan.excitation.repetition_rate_hz)
         self.switch_on()
@@ -194,6 +199,30 @@ class Visiting:
             self._set_shutter(False)
         else:
             self._instrument.laser.set_emission(False)
+
+    def _reach(self, temperature: Temperature) -> None:
+        """Give the set point and wait, in the dark, until the temperature is there."""
+        controller = self._instrument.temperature
+        if controller is None:
+            raise DeviceError("temperature", "the plan sets it and there is no controller")
+        controller.set_set_point_k(temperature.set_point_k)
+        told_s = -PROGRESS_S
+
+        def tell(progress: StabilityProgress) -> None:
+            nonlocal told_s
+            if progress.elapsed_s - told_s >= PROGRESS_S:
+                told_s = progress.elapsed_s
+                words = (
+                    f"{progress.temperature_k:.2f} K on the way to {temperature.set_point_k:g} K, "
+                    f"in the band for {progress.in_band_s:.0f} of {temperature.time_s:.0f} s"
+                )
+                self._runner.emit(Notice("info", "waiting", words))
+
+        stability = Stability(temperature.band_k, temperature.time_s, temperature.slope_k_per_min)
+        wait_until_stable(
+            controller, self.clock, temperature.set_point_k, stability, temperature.timeout_s,
+            self._wait, tell,
+        )  # fmt: skip
 
     def _set_detection(self, detection: Detection) -> None:
         """Turn the wheel before the detector, with light on the sample if it needs to count."""

@@ -14,6 +14,7 @@ from tplm_config.plan import (
     RasterScan,
     Reference,
     ScanPlan,
+    Temperature,
 )
 from tplm_config.profile import InstrumentProfile
 from tplm_config.toml import (
@@ -43,6 +44,7 @@ __all__ = [
     "RasterScan",
     "Reference",
     "ScanPlan",
+    "Temperature",
     "Visit",
     "VisitKind",
     "bundled",

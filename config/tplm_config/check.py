@@ -95,6 +95,22 @@ def check(plan: ScanPlan, profile: InstrumentProfile, source: str | Path = "plan
             f"at {rate_hz / 1e6:g} MHz the next pulse comes after {1e9 / rate_hz:g} ns",
             "card.range_ns",
         )
+    if plan.temperature is not None:
+        if profile.temperature is None:
+            raise InputError(
+                source,
+                "the plan sets a temperature",
+                f"the profile '{profile.name}' has no temperature controller; leave it out",
+                "temperature",
+            )
+        low, high = profile.limits.temperature_k
+        if not low <= plan.temperature.set_point_k <= high:
+            raise InputError(
+                source,
+                f"found {plan.temperature.set_point_k:g}",
+                f"the profile '{profile.name}' allows {low:g} to {high:g} K",
+                "temperature.set_point_k",
+            )
     if plan.detection.is_set and profile.detection_attenuator is None:
         raise InputError(
             source,

@@ -57,6 +57,20 @@ class Excitation(Model):
     """Pulses per second."""
 
 
+class Temperature(Model):
+    """A set point, and what counts as being there."""
+
+    set_point_k: PositiveFloat
+    band_k: PositiveFloat = 0.1
+    """The temperature stays this close to the set point …"""
+    time_s: PositiveFloat = 60.0
+    """… for this long …"""
+    slope_k_per_min: PositiveFloat = 0.05
+    """… and drifts no faster than this."""
+    timeout_s: PositiveFloat = 7200.0
+    """Longest time to wait for it, in the dark."""
+
+
 class Detection(Model):
     """How much light reaches the detector; what is left out stays as it is."""
 
@@ -126,6 +140,8 @@ class ScanPlan(Model):
     card: CardSettings = CardSettings()
     excitation: Excitation = Excitation()
     detection: Detection = Detection()
+    temperature: Temperature | None = None
+    """None measures at the temperature as it is."""
     background: Background | None = None
     irf: Irf | None = None
     reference: Reference | None = None

@@ -449,3 +449,34 @@ def test_a_temperature_that_runs_away_is_told_once(tmp_path: Path) -> None:
         assert "295.00 K when the run began" in told[0]
         assert np.nanmin(scan.columns["temperature_k"]) < 250
         assert outcome.ending is Ending.COMPLETED
+
+
+COLD = {"temperature": {"set_point_k": 290.0, "time_s": 20.0}}
+
+
+def test_the_temperature_is_reached_before_the_first_visit(tmp_path: Path) -> None:
+    with rig() as it:
+        outcome, scan = it.scan(small_plan(**COLD), tmp_path / "a.h5")
+        assert outcome.ending is Ending.COMPLETED
+        assert scan.columns["temperature_k"] == pytest.approx(290.0, abs=0.15)
+        assert any("on the way to 290 K" in notice.message for notice in it.of(Notice))
+
+
+def test_waiting_for_a_temperature_can_be_ended(tmp_path: Path) -> None:
+    with rig() as it:
+        it.microscope.schedule(5.0, it.runner.abort)
+        outcome, scan = it.scan(small_plan(**COLD), tmp_path / "a.h5")
+        assert outcome.ending is Ending.ABORTED
+        assert it.microscope.clock.now_s() < 5.5
+        assert scan.stored.sum() == 0
+
+
+def test_a_temperature_that_is_never_reached_is_told(tmp_path: Path) -> None:
+    with rig() as it:
+        it.microscope.thermostat.fail_heater()
+        plan = small_plan(temperature={"set_point_k": 300.0, "timeout_s": 120.0})
+        outcome, _ = it.scan(plan, tmp_path / "a.h5")
+        assert outcome.ending is Ending.FAILED
+        assert outcome.message.startswith("temperature: ")
+    with rig() as it, pytest.raises(InputError, match="allows 4 to 325 K"):
+        it.scan(small_plan(temperature={"set_point_k": 400.0}), tmp_path / "b.h5")

@@ -84,6 +84,8 @@ class ScanProgress:
                 self._progress.advance(self._task)
             case StateChanged(state, why) if why:
                 self._console.print(f"[yellow]{state}[/]: {why}")
+            case Notice("info", "waiting", message):
+                self._progress.update(self._task, where=message)
             case Notice(level, _, message) if level != "info":
                 self._console.print(f"[yellow]{level}[/]: {message}")
             case RunEnded(ending, message, _, safe_state):
