@@ -192,15 +192,15 @@ def _msd(axis: Axes, fit: MapFit) -> None:
         error_text = "" if fit.d_stderr_cm2_per_s is None else f" ± {fit.d_stderr_cm2_per_s:.2g}"
         text = f"D = {fit.d_cm2_per_s:.4g}{error_text} cm²/s"
     if fit.alpha is not None:
-        text += f"\nα = {fit.alpha:.2f}" + (
+        text += f",  α = {fit.alpha:.2f}" + (
             "" if fit.alpha_stderr is None else f" ± {fit.alpha_stderr:.2f}"
         )
-    axis.add_artist(AnchoredText(text, loc="upper left", frameon=False, prop={"size": 11}))
+    axis.set_title(f"mean square displacement\n{text}", fontsize=11)
     axis.legend(fontsize=8, loc="best", framealpha=0.85, edgecolor="none")
     spread = 1e3 * float(np.median(error))
     low = min(float(line.min(initial=0.0)), float(1e3 * np.percentile(msd, 2)))
     high = max(float(line.max(initial=0.0)), float(1e3 * np.percentile(msd, 98)))
-    axis.set_ylim(low - 2 * spread - 0.05 * (high - low), high + 2 * spread + 0.35 * (high - low))
+    axis.set_ylim(low - 2 * spread - 0.05 * (high - low), high + 2 * spread + 0.1 * (high - low))
 
 
 def _pooled(t_ns: F64, values: F64, errors: F64) -> tuple[F64, F64, F64]:

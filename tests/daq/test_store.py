@@ -386,3 +386,18 @@ def test_not_ours(tmp_path: Path) -> None:
         file["x"] = 1
     with pytest.raises(InputError, match="format"):
         read_scan(path)
+
+
+def test_a_profile_of_another_version_does_not_hide_the_counts(tmp_path: Path) -> None:
+    path = tmp_path / "a.h5"
+    plan = write(path, range(5))
+    with h5py.File(path, "r+") as file:
+        text = file["entry/configuration/profile"].asstr()[()]
+        del file["entry/configuration/profile"]
+        file["entry/configuration/profile"] = text.replace("magnification", "enlargement")
+    scan = read_scan(path)
+    assert scan.plan == plan
+    assert scan.stored.sum() == 5
+    assert "enlargement" in scan.header.profile_problem
+    with pytest.raises(InputError, match="enlargement"):
+        ScanWriter.resume(path)

@@ -89,7 +89,9 @@ class Measured:
         return self.scan.header.simulated
 
     def __str__(self) -> str:
-        where = f"'{self.profile_name}'" + (", simulated" if self.is_simulated else "")
+        where = f"profile '{self.profile_name}'"
+        if self.is_simulated:
+            where = f"the virtual microscope, {where}"
         run = (
             f"{self.scan.path}: {self.outcome.ending}, {int(self.scan.stored.sum())} of "
             f"{self.scan.plan.visit_count} visits on {where} ({self.outcome.message})"
@@ -211,6 +213,8 @@ def _profile_for(scan: Scan, profile: str | None, overrides: tuple[str, ...]) ->
     kept = scan.header.profile
     if profile is not None:
         found = load_profile(profile, overrides)
+    elif scan.header.profile_problem:
+        raise InputError(scan.path, f"its profile is not usable ({scan.header.profile_problem})")
     elif kept is None:
         raise InputError(
             scan.path, "the counts were imported, so there is no instrument to go on with"

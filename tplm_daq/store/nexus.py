@@ -34,6 +34,9 @@ class ScanHeader:
         The time axis of the histograms.
     profile : InstrumentProfile or None
         The instrument; None if the counts were imported.
+    profile_problem : str
+        Why the profile kept in a file is not usable by this version of the program; its counts
+        are, but the scan cannot go on.
     simulated : bool
         Whether a virtual microscope stands behind the devices.
     identities : mapping of role to Identity
@@ -45,6 +48,7 @@ class ScanHeader:
     bins: int
     offset_ns: float = 0.0
     profile: InstrumentProfile | None = None
+    profile_problem: str = ""
     simulated: bool = False
     identities: Mapping[str, Identity] = field(default_factory=dict)
     created: str = field(default_factory=utc_now)

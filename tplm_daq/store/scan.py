@@ -249,11 +249,16 @@ def read_scan(path: str | Path) -> Scan:
 def _read(path: Path, file: h5py.File) -> Scan:
     raw = read_header(file)
     visits, bins = file[COUNTS].shape
+    profile, problem = None, ""
+    if raw["profile"] is not None:
+        try:
+            profile = parse_profile(raw["profile"], f"{path} (its profile)")
+        except InputError as error:  # of another version: the counts are as good as ever
+            problem = str(error)
     header = ScanHeader(
         plan=parse_plan(raw["plan"], f"{path} (its plan)"),
-        profile=None
-        if raw["profile"] is None
-        else parse_profile(raw["profile"], f"{path} (its profile)"),
+        profile=profile,
+        profile_problem=problem,
         simulated=raw["simulated"],
         time_bin_ps=raw["time_bin_ps"],
         bins=bins,

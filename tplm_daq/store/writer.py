@@ -88,6 +88,8 @@ class ScanWriter:
         """
         path = Path(path)
         scan = read_scan(path)
+        if scan.header.profile_problem:
+            raise InputError(path, f"its profile is not usable ({scan.header.profile_problem})")
         lock = _lock(path)
         try:
             if not frozen.is_frozen(path):
