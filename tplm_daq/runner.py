@@ -42,7 +42,7 @@ def sentence(error: Exception) -> str:
 
 
 class Runner:
-    """Runs one plan at a time on one instrument.
+    """Carries out one run on one instrument; the next run takes a new runner.
 
     ::
 
@@ -69,6 +69,7 @@ class Runner:
         self._abort = threading.Event()
         self._stop = threading.Event()
         self._paused = threading.Event()
+        self._used = False
         self._why = ""
 
     @property
@@ -134,7 +135,15 @@ class Runner:
         -------
         RunOutcome
             Also when a device failed; nothing but a defect of the program is raised.
+
+        Raises
+        ------
+        RuntimeError
+            If this runner has run already: it still holds the requests and observers of then.
         """
+        if self._used:
+            raise RuntimeError("a Runner carries out one run; make a new one for the next")
+        self._used = True
         done = 0
         error: Exception | None = None
         run = Visiting(self, instrument, plan, started_s, sample_home_um)

@@ -54,8 +54,13 @@ def go_on(instrument: Instrument, path: str | Path) -> ScanWriter:
     scan = read_scan(path)
     _check(instrument, scan.plan, path)
     if scan.header.simulated is not (instrument.bench is not None):
-        began = "in a simulation" if scan.header.simulated else "on the real instrument"
-        raise InputError(path, f"the scan began {began}", "go on with it there")
+        raise InputError(
+            path,
+            "the scan began in a simulation"
+            if scan.header.simulated
+            else "the scan began on the real instrument",
+            "add --simulated" if scan.header.simulated else "leave --simulated out",
+        )
     if scan.header.profile is not None:
         _check_same(scan.header.profile, instrument.profile, path)
     return ScanWriter.resume(path)

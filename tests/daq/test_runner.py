@@ -480,3 +480,10 @@ def test_a_temperature_that_is_never_reached_is_told(tmp_path: Path) -> None:
         assert outcome.message.startswith("temperature: ")
     with rig() as it, pytest.raises(InputError, match="allows 4 to 325 K"):
         it.scan(small_plan(temperature={"set_point_k": 400.0}), tmp_path / "b.h5")
+
+
+def test_a_runner_is_for_one_run(tmp_path: Path) -> None:
+    with rig() as it:
+        it.scan(small_plan(), tmp_path / "a.h5")
+        with pytest.raises(RuntimeError, match="make a new one"):
+            it.scan(small_plan(), tmp_path / "b.h5")

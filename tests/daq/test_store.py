@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import filelock
 import h5py
 import numpy as np
 import pytest
@@ -26,6 +27,7 @@ from tplm_config import (
 from tplm_daq.events import VisitRecord
 from tplm_daq.store import FrozenFile, ScanHeader, ScanWriter, project, read_scan
 from tplm_daq.store import files as store_files
+from tplm_daq.store import writer as store_writer
 from tplm_daq.store.frozen import JOURNAL_BYTES, is_frozen
 from tplm_daq.store.layout import COUNTS, CRC, flag_bits, flag_names
 
@@ -401,3 +403,25 @@ def test_a_profile_of_another_version_does_not_hide_the_counts(tmp_path: Path) -
     assert "enlargement" in scan.header.profile_problem
     with pytest.raises(InputError, match="enlargement"):
         ScanWriter.resume(path)
+
+
+def test_visits_stored_while_resume_waits_for_its_turn_are_not_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another run stores visits and packs the file between our first look and our lock."""
+    path = tmp_path / "a.h5"
+    plan = write(path, range(5))
+    real = store_writer._lock
+
+    def other_run_first(wanted: Path) -> filelock.BaseFileLock:
+        monkeypatch.setattr(store_writer, "_lock", real)
+        with ScanWriter.resume(path) as writer:
+            for index in range(5, 12):
+                writer.write(record(plan, index))
+            writer.finish()
+        return real(wanted)
+
+    monkeypatch.setattr(store_writer, "_lock", other_run_first)
+    with ScanWriter.resume(path) as writer:
+        assert [visit.index for visit in writer.todo] == [12, 13]
+    assert read_scan(path).stored.sum() == 12

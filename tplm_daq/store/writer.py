@@ -87,17 +87,20 @@ class ScanWriter:
             If it is not a scan file, or another run owns it.
         """
         path = Path(path)
-        scan = read_scan(path)
-        if scan.header.profile_problem:
-            raise InputError(path, f"its profile is not usable ({scan.header.profile_problem})")
+        header = read_scan(path).header
+        if header.profile_problem:
+            raise InputError(path, f"its profile is not usable ({header.profile_problem})")
         lock = _lock(path)
         try:
+            # read again under the lock: another run may have stored visits in the meantime
+            scan = read_scan(path)
             if not frozen.is_frozen(path):
                 _thaw(scan)
-            return cls(path, lock, read_scan(path))
+                scan = read_scan(path)
+            return cls(path, lock, scan)
         except OSError as error:
             _unlock(lock)
-            raise InputError(path, _no_room(error, scan.header)) from error
+            raise InputError(path, _no_room(error, header)) from error
         except BaseException:
             _unlock(lock)
             raise
@@ -112,9 +115,10 @@ class ScanWriter:
         match event:
             case VisitMeasured(record):
                 self.write(record)
-            case RunStarted() | Notice() | StateChanged(why=str(_)) | RunEnded():
-                if not (isinstance(event, StateChanged) and not event.why):
-                    self.note(to_json(event))
+            case StateChanged(why=""):
+                pass  # every visit changes the state; only what has a reason is kept
+            case RunStarted() | Notice() | StateChanged() | RunEnded():
+                self.note(to_json(event))
 
     def write(self, record: VisitRecord) -> None:
         """Write one visit; when this returns it is safe.
