@@ -1,14 +1,27 @@
 """The analysis of a map: what the estimators need, and what a scan file knows besides."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TypedDict, Unpack
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from tplm_analysis import MapFit, Method, Revisits, fit_map
-from tplm_config import InputError
-from tplm_daq.store import Scan, ScanMap
-from tplm_daq.store.scan import Axis
+from tplm_analysis import (
+    FitWarning,
+    Irf,
+    MapFit,
+    Method,
+    PileUp,
+    Revisits,
+    TimeZero,
+    find_irf,
+    fit_map,
+)
+from tplm_config import CrossScan, InputError
+from tplm_daq.store import Scan, ScanMap, read_scan
+from tplm_daq.store.scan import F64, Axis
+from tplm_daq.tables import csv_rows, ordinary_file
 
 
 class FitOptions(TypedDict, total=False):
@@ -17,6 +30,10 @@ class FitOptions(TypedDict, total=False):
     time_zero_ns: float | None
     t_range_ns: tuple[float, float] | None
     background_per_bin: float | None
+    irf: Irf | None
+    time_zero: TimeZero | None
+    pile_up: PileUp
+    dead_time_ns: float | None
 
 
 def fit_table(
@@ -25,20 +42,27 @@ def fit_table(
     method: Method = "global",
     *,
     sync_rate_hz: float | None = None,
+    excitation_pulses: ArrayLike | None = None,
     revisits: Revisits | None = None,
     **options: Unpack[FitOptions],
 ) -> MapFit:
     """Fit the diffusivity of a map.
+
+    Parameters
+    ----------
+    sync_rate_hz : float, optional
+        Laser pulses per second, to judge pile-up.
+    excitation_pulses : array of float, shape (positions,), optional
+        Laser pulses at each position, where the map has one row for each place.
 
     Raises
     ------
     InputError
         If the map or an option is not usable; it names ``source``.
     """
-    pulses = None
-    if sync_rate_hz is not None and found.brightest_hz > 0:
+    if excitation_pulses is None and sync_rate_hz is not None and found.brightest_hz > 0:
         # pile-up is judged at the brightest single place; of a raster the map holds only sums
-        pulses = found.counts.sum(axis=1) * (sync_rate_hz / found.brightest_hz)
+        excitation_pulses = found.counts.sum(axis=1) * (sync_rate_hz / found.brightest_hz)
     try:
         return fit_map(
             found.counts,
@@ -46,7 +70,8 @@ def fit_table(
             found.t_ns,
             found.exposure_s,
             method,
-            excitation_pulses=pulses,
+            sync_rate_hz=None if excitation_pulses is None else sync_rate_hz,
+            excitation_pulses=excitation_pulses,
             revisits=revisits,
             **options,
         )
@@ -62,22 +87,144 @@ def fit_scan(
 ) -> MapFit:
     """Fit the diffusivity of a scan.
 
-    Exposure, pulse rate and reference revisits are taken from the file, so that missing
-    positions, pile-up and drift are seen.
+    Exposure, pulses, instrument response and reference revisits are taken from the file, so that
+    missing positions, pile-up, time zero and drift are seen.
 
     Raises
     ------
     InputError
         If the scan has no such map, or an option is not usable.
     """
-    return fit_table(
-        scan.map(axis),
+    unusable = None
+    if options.get("irf") is None and options.get("time_zero") != "decay":
+        options["irf"], unusable = _own_irf(scan)
+        if options["irf"] is None and unusable is not None:
+            options["time_zero"] = "decay"
+    found, pulses = scan.map(axis), None
+    if options.get("pile_up", "none") != "none":
+        found, pulses = _places(scan, found)
+    fit = fit_table(
+        found,
         scan.path,
         method,
         sync_rate_hz=scan.sync_rate_hz,
+        excitation_pulses=pulses,
         revisits=reference_revisits(scan),
         **options,
     )
+    if unusable is None:
+        return fit
+    return replace(fit, warnings=(*fit.warnings, FitWarning("irf", unusable)))
+
+
+def _own_irf(scan: Scan) -> tuple[Irf | None, str | None]:
+    """The instrument response that a scan measured, or why it is of no use."""
+    counts = scan.irf_counts()
+    if counts is None:
+        return None, None
+    try:
+        return find_irf(counts, scan.header.t_ns), None
+    except ValueError as error:
+        return None, (
+            f"The instrument response in the file is of no use; the half maximum of the decay is "
+            f"time zero instead. {error}"
+        )
+
+
+def _places(scan: Scan, found: ScanMap) -> tuple[ScanMap, F64]:
+    """The map with one row for each place, since pile-up happens at one, and their pulses."""
+    places, pulses = scan.plan.places(), scan.pulses
+    rows = np.arange(len(places))
+    if isinstance(scan.plan, CrossScan):
+        line = scan.plan.positions
+        rows = rows[:line] if found.axis == "x" else rows[line:]
+    if not np.isfinite(pulses[rows]).all():
+        raise InputError(
+            scan.path, "the number of laser pulses is not known", "leave out the pile-up correction"
+        )
+    along = np.array([place.x_um if found.axis == "x" else place.y_um for place in places])
+    by_place = replace(
+        found,
+        counts=scan.position_counts[rows],
+        x_um=along[rows],
+        exposure_s=scan.exposure_s[rows],
+    )
+    return by_place, pulses[rows]
+
+
+def read_irf(path: str | Path) -> Irf:
+    """Read an instrument response.
+
+    Parameters
+    ----------
+    path : str or Path
+        ``.h5``: a scan file with ``irf`` visits. ``.npz``: ``t_ns`` and ``counts``, one value
+        for each time bin. ``.csv``: two columns, ``t_ns`` and counts; a first row of names is
+        skipped.
+
+    Raises
+    ------
+    InputError
+        If there is no usable instrument response in it.
+    """
+    path = ordinary_file(path)
+    counts: ArrayLike | None
+    match path.suffix.lower():
+        case ".h5":
+            scan = read_scan(path)
+            counts, t_ns = scan.irf_counts(), scan.header.t_ns
+        case ".npz":
+            counts, t_ns = _npz_curve(path)
+        case ".csv":
+            counts, t_ns = _csv_curve(path)
+        case suffix:
+            raise InputError(
+                path, f"the file name ends in '{suffix}'", "a response is one of .h5, .npz, .csv"
+            )
+    if counts is None:
+        raise InputError(path, "the scan has no visit for the instrument response", "see [irf]")
+    try:
+        return find_irf(counts, t_ns)
+    except ValueError as error:
+        raise InputError(path, str(error)) from None
+
+
+def _npz_curve(path: Path) -> tuple[F64, F64]:
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            counts, t_ns = archive["counts"], archive["t_ns"]
+            return counts.astype(np.float64), t_ns.astype(np.float64)
+    except Exception as error:  # noqa: BLE001 - damaged bytes raise anything
+        detail = str(error).split("\n", 1)[0][:120] or type(error).__name__
+        raise InputError(
+            path, f"not a readable response ({detail})", "it needs the arrays t_ns and counts"
+        ) from None
+
+
+def _csv_curve(path: Path) -> tuple[F64, F64]:
+    rows: list[list[float]] = []
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            for line, cells in csv_rows(path, file):
+                try:
+                    rows.append([float(cell) for cell in cells])
+                except ValueError:
+                    if rows or line > 1:
+                        raise InputError(
+                            path, "not a row of numbers", "two are needed", f"line {line}"
+                        ) from None
+                    continue
+                if len(cells) != 2:
+                    raise InputError(
+                        path,
+                        f"found {len(cells)} values",
+                        "two are needed, t_ns and counts",
+                        f"line {line}",
+                    )
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(path, f"not a readable CSV file ({error})") from None
+    t_ns, counts = np.array(rows, dtype=np.float64).reshape(-1, 2).T
+    return counts, t_ns
 
 
 def reference_revisits(scan: Scan) -> Revisits | None:

@@ -111,6 +111,30 @@ class VisitStarted:
     visit: Visit
 
 
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """What the card's meters show while it counts.
+
+    Attributes
+    ----------
+    sync_rate_hz : float
+        Pulses per second.
+    count_rate_hz : float
+        Highest detector rate of this visit so far.
+    brightest_bin : int or None
+        Counts in the brightest bin so far; None where the card tells only at the end.
+    """
+
+    sync_rate_hz: float
+    count_rate_hz: float
+    brightest_bin: int | None = None
+
+    @property
+    def share(self) -> float:
+        """Counts per pulse: above about 0.01 pile-up distorts the decay."""
+        return self.count_rate_hz / self.sync_rate_hz if self.sync_rate_hz > 0 else float("inf")
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class VisitMeasured:
     """The counts of a visit are here; the store writes them, and may end the run."""
@@ -147,7 +171,16 @@ class RunEnded:
     safe_state: SafeState
 
 
-Event = RunStarted | StateChanged | VisitStarted | VisitMeasured | VisitStored | Notice | RunEnded
+Event = (
+    RunStarted
+    | StateChanged
+    | VisitStarted
+    | Rates
+    | VisitMeasured
+    | VisitStored
+    | Notice
+    | RunEnded
+)
 Observer = Callable[[Event], None]
 
 

@@ -1,4 +1,4 @@
-"""Writing a map for other programs: ``csv``, ``npz``, ``mat``."""
+"""Writing a map for other programs: ``csv``, ``npz``, ``mat``, ``ptu``."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,24 +8,32 @@ import numpy as np
 from scipy.io import savemat
 
 from tplm_config import InputError, to_toml
+from tplm_daq.photons import export_photons
 from tplm_daq.store import Scan, ScanMap
 from tplm_daq.store.files import replacing
 from tplm_daq.store.scan import Axis
 
 Format = Literal["csv", "npz", "mat"]
-FORMATS: tuple[Format, ...] = get_args(Format)
+ExportFormat = Literal[Format, "ptu"]
+FORMATS: tuple[ExportFormat, ...] = get_args(ExportFormat)
 
 
-def export_map(scan: Scan, path: str | Path, format: Format, axis: Axis | None = None) -> list[str]:
+def export_map(
+    scan: Scan, path: str | Path, format: ExportFormat, axis: Axis | None = None
+) -> list[str]:
     """Write a scan's map as `write_map` does; ``mat`` also holds plan and profile as TOML.
+
+    ``ptu`` holds every visit of the map as T3 records: in one file if `path` ends in .ptu, with a
+    marker before each visit but the first; else in a new folder, one file for each position and
+    pass, ``p0000_000.ptu``, …, with a table ``positions.csv`` for `tplm_daq.importing`.
 
     Parameters
     ----------
     scan : Scan
         Finished or not.
     path : str or Path
-        File to make.
-    format : {"csv", "npz", "mat"}
+        File or folder to make.
+    format : {"csv", "npz", "mat", "ptu"}
         Its format.
     axis : {"x", "y"}, optional
         Which line of a cross, or which axis of a raster.
@@ -34,7 +42,14 @@ def export_map(scan: Scan, path: str | Path, format: Format, axis: Axis | None =
     -------
     list of str
         What the format could not carry, a sentence each.
+
+    Raises
+    ------
+    InputError
+        If it exists or cannot be made, or the format cannot hold this map.
     """
+    if format == "ptu":
+        return export_photons(scan, new_file(path), axis)
     texts = {
         "plan": to_toml(scan.plan),
         "profile": "" if scan.header.profile is None else to_toml(scan.header.profile),

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Self
 
 from tplm_config import InputError
-from tplm_daq.events import Event, VisitMeasured, to_json
+from tplm_daq.events import Event, Rates, VisitMeasured, to_json
 from tplm_daq.store.nexus import utc_now
 
 
@@ -21,8 +21,8 @@ class EventLog:
             raise InputError(path, f"the log cannot be written ({error.strerror})") from None
 
     def __call__(self, event: Event) -> None:
-        """Write an event; a measured visit is logged once it is stored."""
-        if not isinstance(event, VisitMeasured):
+        """Write an event; a measured visit is logged once it is stored, meters not at all."""
+        if not isinstance(event, VisitMeasured | Rates):
             line = json.dumps({"at": utc_now(), **to_json(event)}, ensure_ascii=False)
             self._file.write(f"{line}\n".encode())
 

@@ -1,10 +1,15 @@
 """The runner: carries out the visits of a plan, and leaves the instrument safe."""
 
+import math
 import threading
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
 
-from tplm_config import ScanPlan, Visit
+from tplm_config import ScanPlan, Visit, legs
 from tplm_daq.events import (
     Ending,
     Event,
@@ -17,12 +22,18 @@ from tplm_daq.events import (
     VisitMeasured,
     VisitStored,
 )
-from tplm_daq.visiting import Visiting
+from tplm_daq.visiting import DetectorTooBrightError, Visiting
 from tplm_drivers import DeviceError, Instrument, SafeState
+
+T = TypeVar("T")
 
 
 class RunAborted(Exception):  # noqa: N818 - a request that was obeyed, not an error
     """Unwinds the run to its safe end after `Runner.abort`."""
+
+
+class RunStopped(Exception):  # noqa: N818 - likewise
+    """Unwinds a run that was held up when `Runner.stop` was called."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +65,8 @@ class Runner:
           └────────── finishing ◄── last visit, stop(), abort(), error
 
     * ``pause()``: finish this visit, close the shutter, wait for ``resume()``.
+    * too much light for the detector: block it at once and wait for ``resume()``, for as long as
+      the profile says; the visit is measured again.
     * ``stop()``: finish this visit, keep everything; a success.
     * ``abort()``: now; the running dwell is given up, finished visits are kept.
     * an error of a device or an essential observer ends the run like ``abort()``.
@@ -115,6 +128,7 @@ class Runner:
         todo: Sequence[Visit],
         started_s: float = 0.0,
         sample_home_um: tuple[float, ...] | None = None,
+        scan_path: Path | None = None,
     ) -> RunOutcome:
         """Carry out visits of a plan.
 
@@ -130,6 +144,8 @@ class Runner:
             Time of the scan that has already gone by, when it is resumed.
         sample_home_um : tuple of float, optional
             Where the sample stage stood when a resumed scan began; None: where it stands now.
+        scan_path : Path, optional
+            The scan file, beside which records are kept if the plan says so.
 
         Returns
         -------
@@ -146,25 +162,29 @@ class Runner:
         self._used = True
         done = 0
         error: Exception | None = None
-        run = Visiting(self, instrument, plan, started_s, sample_home_um)
+        run = Visiting(self, instrument, plan, started_s, sample_home_um, scan_path)
         try:
             self.enter(RunState.PREPARING)
-            settings = run.prepare()
+            settings = self._protected(run, run.prepare)
             self.emit(RunStarted(plan.visit_count, len(todo), settings))
-            for visit in todo:
+            to_do = deque(legs(plan, todo))
+            while to_do:
                 self._between_visits(run)
                 if self._stop.is_set():
                     break
-                record = run.measure(visit)
-                self.emit(VisitMeasured(record))
-                done += 1
-                total = int(record.counts.sum())
-                self.emit(VisitStored(visit.index, total, done, len(todo) - done))
+                leg = to_do.popleft()
+                for record in self._protected(run, partial(run.measure, leg)):
+                    self.emit(VisitMeasured(record))
+                    done += 1
+                    total = int(record.counts.sum())
+                    self.emit(VisitStored(record.visit.index, total, done, len(todo) - done))
             complete = done == len(todo)
             ending = Ending.COMPLETED if complete else Ending.STOPPED
             message = "all visits measured" if complete else self._why
         except RunAborted:
             ending, message = Ending.ABORTED, self._why
+        except RunStopped:
+            ending, message = Ending.STOPPED, self._why
         except (DeviceError, OSError) as failure:
             ending, message, error = Ending.FAILED, sentence(failure), failure
         finally:
@@ -178,6 +198,7 @@ class Runner:
             error = error or DeviceError("laser", str(safe_state))
         try:
             self.emit(StateChanged(RunState.FINISHING))
+            run.close()
             if safe_state.problems or not safe_state.laser_off:
                 self.emit(Notice("warning", "safe-state", str(safe_state)))
             left = run.bring_sample_back()
@@ -225,9 +246,28 @@ class Runner:
         if not self._paused.is_set() or self._stop.is_set():
             return
         run.block_light()
-        self.enter(RunState.PAUSED, "paused by the user; no light reaches the sample")
-        while self._paused.is_set() and not self._stop.is_set():
+        self._hold(run, "paused by the user; no light reaches the sample")
+
+    def _protected(self, run: Visiting, step: Callable[[], T]) -> T:
+        """Take a step, again and again while the detector has to be protected from it."""
+        while True:
+            try:
+                return step()
+            except DetectorTooBrightError as danger:
+                self._paused.set()
+                limit_s = run.pause_timeout_s
+                self._hold(run, f"{danger}; it ends by itself after {limit_s:g} s", limit_s)
+
+    def _hold(self, run: Visiting, why: str, timeout_s: float = math.inf) -> None:
+        """Wait in the dark until somebody lets the run go on."""
+        self.enter(RunState.PAUSED, why)
+        deadline_s = run.clock.now_s() + timeout_s
+        while self._paused.is_set():
             self.check_abort()
+            if self._stop.is_set():
+                raise RunStopped
+            if run.clock.now_s() >= deadline_s:
+                raise DeviceError("card", why, "nobody came, so the run has ended; resume it later")
             # paused time is the user's own, so it passes on the wall clock too
             self._abort.wait(0.02)
             run.clock.wait(0.02)

@@ -15,6 +15,8 @@ from tplm_daq.store import Scan, ScanHeader, ScanWriter, read_scan
 from tplm_daq.store.frozen import is_frozen
 from tplm_drivers import Instrument
 
+MAX_STREAM_BINS = 2**15
+"""Delay times that a T3 record can tell apart."""
 STOP_SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGTSTP", "SIGBREAK")
 """Whatever of these the system has ends a run at once and safely."""
 
@@ -117,11 +119,12 @@ def _check(instrument: Instrument, plan: ScanPlan, source: str | Path) -> None:
             f"the card can make {listed}{' …' if len(allowed) > 12 else ''} ps",
             "card.time_bin_ps",
         )
-    if card.bins > instrument.card.max_bins():
+    most = MAX_STREAM_BINS if card.mode == "t3" else instrument.card.max_bins()
+    if card.bins > most:
         raise InputError(
             source,
             f"{card.range_ns:g} ns in bins of {card.time_bin_ps:g} ps are {card.bins} bins",
-            f"the card has at most {instrument.card.max_bins()}; use longer bins",
+            f"the card has at most {most}; use longer bins",
             "card.range_ns",
         )
 
@@ -160,6 +163,7 @@ def measure(
         writer.todo,
         started_s=writer.elapsed_s,
         sample_home_um=writer.sample_home_um,
+        scan_path=writer.path,
     )
     if not isinstance(outcome.error, OSError):
         text = _finish(writer)

@@ -2,21 +2,36 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 from typing import Protocol
 
-from tplm_config import Detection, ScanPlan, Temperature, Visit, VisitKind
+from tplm_config import Detection, Fly, Leg, ScanPlan, Temperature, Visit, VisitKind, flight
+from tplm_daq.counting import Dwell, HistogramDwell, StreamDwell, check_flags
 from tplm_daq.events import (
     Event,
     InstrumentSettings,
     Notice,
+    Rates,
     RunState,
     VisitRecord,
     VisitStarted,
 )
+from tplm_daq.flying import fly
 from tplm_daq.power import set_detection, set_power
 from tplm_daq.stability import Stability, StabilityProgress, wait_until_stable
-from tplm_drivers import Clock, DeviceError, Instrument
+from tplm_daq.t3.decoder import T3_FORMATS
+from tplm_daq.t3.keeping import KeptRecords
+from tplm_daq.t3.writing import PtuHeader
+from tplm_drivers import (
+    CardConfiguration,
+    Clock,
+    DeviceError,
+    Histogram,
+    Instrument,
+    StreamConfiguration,
+)
 
 POWER_JUMP = 2.0
 """Factor by which the power, once set, may change before a visit is not kept."""
@@ -27,7 +42,24 @@ SAMPLE_TOLERANCE_UM = 1.0
 PROGRESS_S = 30.0
 """Device time between two sentences about a temperature on its way."""
 POLL_S = 0.1
-"""Device time between two looks at the requests: a stop is never later than this."""
+"""Device time between two looks at the requests and at the detector: neither waits longer."""
+END_POLL_S = 1e-3
+"""The same once a dwell should be over."""
+PILE_UP_SHARE = 0.01
+"""Counts per pulse above which the first photons hide the later ones noticeably."""
+
+
+class DetectorTooBrightError(Exception):
+    """The detector saw more light than the profile allows; the light is blocked."""
+
+
+@dataclass(frozen=True, slots=True)
+class _ReadBacks:
+    """What is read during a dwell, shortly before its end."""
+
+    sync_rate_hz: float
+    temperature_k: float
+    power_nw: float
 
 
 class Director(Protocol):
@@ -58,6 +90,8 @@ class Visiting:
         Time of the scan that has already gone by, when it is resumed.
     sample_home_um : tuple of float or None
         Where the sample stage belongs; None: where it stands when the run begins.
+    scan_path : Path or None
+        The scan file, beside which records are kept if the plan says so.
     """
 
     def __init__(
@@ -67,6 +101,7 @@ class Visiting:
         plan: ScanPlan,
         started_s: float,
         sample_home_um: tuple[float, ...] | None,
+        scan_path: Path | None = None,
     ) -> None:
         self._runner = runner
         self._instrument = instrument
@@ -76,11 +111,33 @@ class Visiting:
         self._sample_away = False
         self._set_power_nw: float | None = None
         self._start_k: float | None = None
+        self._scan_path = scan_path
+        self._stream: StreamConfiguration | None = None
+        self._kept: KeptRecords | None = None
+        self._watching = False
+        self._looked_s = -math.inf
+        self._rate_hz = self._sync_hz = 0.0
+        self._told_pile_up = False
+
+    def close(self) -> None:
+        """Let go of the files of records."""
+        if self._kept is None:
+            return
+        try:
+            self._kept.close()
+        except OSError as error:
+            words = f"{self._kept.path} could not be closed properly ({error.strerror})"
+            self._runner.emit(Notice("warning", "records", words))
 
     @property
     def clock(self) -> Clock:
         """Device time."""
         return self._instrument.clock
+
+    @property
+    def pause_timeout_s(self) -> float:
+        """How long to wait for somebody after the detector was protected."""
+        return self._instrument.profile.limits.pause_timeout_s
 
     # -- before the first visit ----------------------------------------------------------
 
@@ -105,17 +162,9 @@ class Visiting:
         elif instrument.power_meter is not None:
             power_nw = instrument.power_meter.power_nw()
         card = plan.card
-        actual = instrument.card.configure(
-            card.time_bin_ps, card.bins, card.offset_ns, card.sync_divider
-        )
-        if not math.isclose(actual.time_bin_ps, card.time_bin_ps) or actual.bins != card.bins:
-            raise DeviceError(
-                "card",
-                f"the plan asks for {card.bins} bins of {card.time_bin_ps:g} ps but the card set "
-                f"{actual.bins} bins of {actual.time_bin_ps:g} ps",
-            )
+        actual = self._configure()
         self._wait(instrument.profile.card.sync_warm_up_s)
-        sync_rate_hz = instrument.card.sync_rate_hz()
+        sync_rate_hz = self._sync_hz = instrument.card.sync_rate_hz()
         period_ns = 1e9 / sync_rate_hz if sync_rate_hz > 0 else math.inf
         if card.offset_ns + card.range_ns > period_ns * 1.001:
             raise DeviceError(
@@ -130,6 +179,9 @@ class Visiting:
                 "there are no sync pulses",
                 "check the trigger cable, its discriminator level, and that the laser runs",
             )
+        self._watching = True
+        if self._kept is None and self._stream is not None and card.raw != "none":
+            self._keep_records(self._stream)
         if instrument.sample_stage is not None:
             here = instrument.sample_stage.position_um()
             self._sample_home = self._sample_home or here
@@ -143,7 +195,7 @@ class Visiting:
         return InstrumentSettings(
             repetition_rate_hz=instrument.laser.repetition_rate_hz(),
             time_bin_ps=actual.time_bin_ps,
-            bins=actual.bins,
+            bins=card.bins,
             offset_ns=actual.offset_ns,
             sync_divider=actual.sync_divider,
             sync_rate_hz=sync_rate_hz,
@@ -156,8 +208,19 @@ class Visiting:
 
     # -- one visit ------------------------------------------------------------------------
 
-    def measure(self, visit: Visit) -> VisitRecord:
-        """Go there, count, and read everything back."""
+    def measure(self, leg: Leg) -> list[VisitRecord]:
+        """Go there, count, and read everything back.
+
+        Raises
+        ------
+        DetectorTooBrightError
+            If the detector had to be protected; the leg is to be measured again.
+        """
+        if len(leg) > 1 and self._plan.fly is not None:
+            return self._fly_over(leg, self._plan.fly)
+        return [self._stop_at(visit) for visit in leg]
+
+    def _stop_at(self, visit: Visit) -> VisitRecord:
         runner, instrument = self._runner, self._instrument
         runner.enter(RunState.MOVING)
         runner.emit(VisitStarted(visit))
@@ -167,28 +230,63 @@ class Visiting:
             self._set_shutter(visit.shutter_open)
         runner.enter(RunState.COUNTING)
         started_s = instrument.clock.now_s() - self._zero_s
-        count_rate_hz = self._count(visit)
-        histogram = instrument.card.read()
+        histogram, read = self._count(visit)
+        return self._record(visit, started_s, stage_um, histogram, read)
+
+    def _fly_over(self, leg: Leg, how: Fly) -> list[VisitRecord]:
+        """Measure a line in one go; it is given only when all of it is known to be good."""
+        runner, instrument = self._runner, self._instrument
+        assert self._stream is not None, "the plan sees to it"
+        flown = flight(leg, instrument.profile)
+        runner.enter(RunState.MOVING)
+        runner.emit(VisitStarted(leg[0]))
+        self._place_sample(leg[0])
+        self._go_to_reading(flown.start_um)
+        if instrument.shutter is not None:
+            self._set_shutter(leg[0].shutter_open)
+        runner.enter(RunState.COUNTING)
+        self._look(now=True)
+        histograms = fly(
+            leg, flown, how.cut, instrument.detector_stage, instrument.card, self._stream,
+            self._plan.card.bins, instrument.clock, self._pause, self._kept,
+        )  # fmt: skip
+        ended_s = instrument.clock.now_s() - self._zero_s
+        read = self._read_back()
+        records = []
+        for number, (visit, histogram) in enumerate(zip(leg, histograms, strict=True)):
+            before_s = sum(later.live_s for later in histograms[number:])
+            place = instrument.profile.stage_position_um(visit.x_um, visit.y_um)
+            records.append(self._record(visit, ended_s - before_s, place, histogram, read))
+        return records
+
+    def _record(
+        self,
+        visit: Visit,
+        started_s: float,
+        stage_um: tuple[float, float],
+        histogram: Histogram,
+        read: _ReadBacks,
+    ) -> VisitRecord:
+        """Judge what a visit measured, and put it together."""
         self._check_flags(visit, histogram.flags)
-        if visit.shutter_open and not instrument.laser.emission():
+        if visit.shutter_open and not self._instrument.laser.emission():
             raise DeviceError(
                 "laser",
                 f"the emission went off during visit {visit.index}, which is not kept",
                 "check the interlock and the laser, then resume the scan",
             )
-        meter = instrument.power_meter
-        power_nw = math.nan if meter is None else meter.power_nw()
-        self._check_power(visit, power_nw)
+        self._check_power(visit, read.power_nw)
+        self._check_pile_up(visit)
         return VisitRecord(
             visit=visit,
             started_s=started_s,
             live_s=histogram.live_s,
             stage_x_um=stage_um[0],
             stage_y_um=stage_um[1],
-            sync_rate_hz=instrument.card.sync_rate_hz(),
-            count_rate_hz=count_rate_hz,
-            temperature_k=self._temperature_k(),
-            power_nw=power_nw,
+            sync_rate_hz=read.sync_rate_hz,
+            count_rate_hz=self._rate_hz,
+            temperature_k=read.temperature_k,
+            power_nw=read.power_nw,
             flags=histogram.flags,
             counts=histogram.counts,
         )
@@ -288,8 +386,11 @@ class Visiting:
 
     def _go_to(self, x_um: float, y_um: float) -> tuple[float, float]:
         """Move the detector to a place of the sample plane; gives the stage's read-back."""
+        return self._go_to_reading(self._instrument.profile.stage_position_um(x_um, y_um))
+
+    def _go_to_reading(self, target: tuple[float, float]) -> tuple[float, float]:
+        """Move the detector stage; gives its read-back."""
         stage, role = self._instrument.detector_stage, self._instrument.profile.detector_stage
-        target = self._instrument.profile.stage_position_um(x_um, y_um)
         at_x_um, at_y_um = stage.position_um()[:2]
         if math.dist((at_x_um, at_y_um), target) > role.tolerance_um / 2:
             stage.move_to(target)
@@ -319,39 +420,134 @@ class Visiting:
                 f"{'closed' if open_ else 'open'}",
             )
 
-    def _count(self, visit: Visit) -> float:
-        """Count for the dwell; returns the highest count rate seen, in hertz."""
-        card, clock = self._instrument.card, self._instrument.clock
+    def _configure(self) -> CardConfiguration | StreamConfiguration:
+        """Set the card up as the plan says."""
+        wanted, card = self._plan.card, self._instrument.card
+        actual: CardConfiguration | StreamConfiguration
+        if wanted.mode == "t3":
+            actual = self._stream = card.configure_stream(
+                wanted.time_bin_ps,
+                wanted.offset_ns,
+                wanted.sync_divider,
+                markers=self._plan.fly is not None and self._plan.fly.cut == "markers",
+            )
+            bins = min(wanted.bins, T3_FORMATS[actual.record_type].bins)
+        else:
+            actual = card.configure(
+                wanted.time_bin_ps, wanted.bins, wanted.offset_ns, wanted.sync_divider
+            )
+            bins = actual.bins
+        if not math.isclose(actual.time_bin_ps, wanted.time_bin_ps) or bins != wanted.bins:
+            raise DeviceError(
+                "card",
+                f"the plan asks for {wanted.bins} bins of {wanted.time_bin_ps:g} ps but the card "
+                f"can do {bins} bins of {actual.time_bin_ps:g} ps",
+                "change card.time_bin_ps or card.range_ns",
+            )
+        return actual
+
+    def _keep_records(self, stream: StreamConfiguration) -> None:
+        """Open what the plan wants the records kept in."""
+        how = self._plan.card.raw
+        if self._scan_path is None or how == "none":
+            return
+        identity = self._instrument.card.identify()
+        header = PtuHeader(
+            record_type=stream.record_type,
+            time_bin_ps=stream.time_bin_ps,
+            sync_rate_hz=self._sync_hz,
+            bins=self._plan.card.bins,
+            offset_ns=stream.offset_ns,
+            sync_divider=stream.sync_divider,
+            binning_factor=round(
+                stream.time_bin_ps / self._instrument.card.allowed_time_bins_ps()[0]
+            ),
+            channel=stream.channel,
+            device_model=identity.model,
+            device_serial=identity.serial_number,
+            comment=f"photons of the scan {self._scan_path.name}; marker 1 begins a measurement",
+        )
+        self._kept = KeptRecords(self._scan_path, how, header)
+        words = f"the records of the photons are kept in {self._kept.path.name}"
+        self._runner.emit(Notice("info", "records", words))
+
+    def _dwell(self, visit: Visit) -> Dwell:
+        instrument = self._instrument
+        if self._stream is None:
+            return HistogramDwell(instrument.card, visit.dwell_s, self._rate_hz)
+        return StreamDwell(
+            instrument.card, self._stream, self._plan.card.bins, visit, instrument.clock, self._kept
+        )
+
+    def _count(self, visit: Visit) -> tuple[Histogram, _ReadBacks]:
+        """Count for the dwell, reading the other instruments back towards its end."""
+        clock = self._instrument.clock
+        self._rate_hz = 0.0
+        self._look(now=True)
+        read: _ReadBacks | None = None
+        with self._dwell(visit) as dwell:
+            end_s = clock.now_s() + visit.dwell_s
+            deadline_s = end_s + 0.5 * visit.dwell_s + 2.0
+            while dwell.is_running(self._rate_hz):
+                left_s = end_s - clock.now_s()
+                if left_s < POLL_S and read is None:
+                    # here, because slow instruments would cost time between the visits
+                    read = self._read_back()
+                    continue
+                if clock.now_s() > deadline_s:
+                    raise DeviceError(
+                        "card",
+                        f"a dwell of {visit.dwell_s:g} s has not ended after "
+                        f"{deadline_s - end_s + visit.dwell_s:.1f} s",
+                        "check the sync signal and the card's connection, then resume the scan",
+                    )
+                # the last wait ends with the dwell, so that no time is lost between visits;
+                # an abort leaves from here, and making safe stops the card
+                self._pause(min(POLL_S, left_s) if left_s > 0 else END_POLL_S)
+                self._tell_rates(dwell.brightest_bin())
+            histogram = dwell.finish()
+        return histogram, read or self._read_back()
+
+    def _read_back(self) -> _ReadBacks:
+        meter = self._instrument.power_meter
+        return _ReadBacks(
+            sync_rate_hz=self._instrument.card.sync_rate_hz(),
+            temperature_k=self._temperature_k(),
+            power_nw=math.nan if meter is None else meter.power_nw(),
+        )
+
+    def _tell_rates(self, brightest_bin: int | None) -> None:
+        self._runner.emit(Rates(self._sync_hz, self._rate_hz, brightest_bin))
+
+    def _check_pile_up(self, visit: Visit) -> None:
+        """Tell once that the light is too bright for an undistorted decay."""
+        if self._told_pile_up or self._rate_hz <= PILE_UP_SHARE * self._sync_hz:
+            return
+        self._told_pile_up = True
+        words = (
+            f"{self._rate_hz:.3g} counts/s in visit {visit.index} are "
+            f"{self._rate_hz / self._sync_hz:.1%} of the pulses; above {PILE_UP_SHARE:.0%} the "
+            "first photons hide later ones: lower the light, or analyse with --pile-up coates"
+        )
+        self._runner.emit(Notice("warning", "pile-up", words))
+
+    def _look(self, *, now: bool = False) -> None:
+        """Look at the count rate, and block the light if it endangers the detector."""
+        clock = self._instrument.clock
+        if not self._watching or (not now and clock.now_s() - self._looked_s < POLL_S - 1e-6):
+            return
+        self._looked_s = clock.now_s()
+        rate_hz = self._instrument.card.count_rate_hz()
+        self._rate_hz = max(self._rate_hz, rate_hz)
         limit_hz = self._instrument.profile.limits.detector_count_rate_hz
-        card.start(visit.dwell_s)
-        end_s = clock.now_s() + visit.dwell_s
-        deadline_s = end_s + 0.5 * visit.dwell_s + 2.0
-        rate_hz = 0.0
-        while True:
-            rate_hz = max(rate_hz, card.count_rate_hz())
-            if rate_hz > limit_hz:
-                self.block_light()
-                card.stop()
-                raise DeviceError(
-                    "card",
-                    f"{rate_hz:.3g} counts/s on the detector, more than the profile's limit of "
-                    f"{limit_hz:.3g}; the light was blocked",
-                    "lower the laser power or add a neutral-density filter, then resume the scan",
-                )
-            if not card.is_counting():
-                return rate_hz
-            if clock.now_s() > deadline_s:
-                card.stop()
-                raise DeviceError(
-                    "card",
-                    f"a dwell of {visit.dwell_s:g} s has not ended after "
-                    f"{deadline_s - end_s + visit.dwell_s:.1f} s",
-                    "check the sync signal and the card's connection, then resume the scan",
-                )
-            # the last wait ends with the dwell, so that no time is lost between visits;
-            # an abort leaves from here, and making safe stops the card
-            left_s = end_s - clock.now_s()
-            self._pause(min(POLL_S, left_s) if left_s > 0 else POLL_S / 10)
+        if rate_hz > limit_hz:
+            self.block_light()
+            self._instrument.card.stop()
+            raise DetectorTooBrightError(
+                f"{rate_hz:.3g} counts/s on the detector, more than the profile's limit of "
+                f"{limit_hz:.3g}; the light was blocked. Lower the laser power or add a "
+                "neutral-density filter, look for room light, then let the run go on"
+            )
 
     def _check_power(self, visit: Visit, power_nw: float) -> None:
         """See that the light that was set is still there: not every laser tells when it is off."""
@@ -381,12 +577,7 @@ class Visiting:
         return now_k
 
     def _check_flags(self, visit: Visit, flags: frozenset[str]) -> None:
-        if "sync-lost" in flags:
-            raise DeviceError(
-                "card",
-                f"the sync signal was lost during visit {visit.index}, which is not kept",
-                "check the laser's trigger output and its cable, then resume the scan",
-            )
+        check_flags(flags, f"visit {visit.index}, which is")
         if flags and visit.kind is not VisitKind.BACKGROUND:
             self._runner.emit(
                 Notice(
@@ -399,9 +590,18 @@ class Visiting:
     # -- waiting --------------------------------------------------------------------------
 
     def _pause(self, seconds: float) -> None:
+        """Let at most `POLL_S` pass, open to an abort and with an eye on the detector."""
+        clock = self._instrument.clock
+        left_s = seconds
+        due_s = self._looked_s + POLL_S - clock.now_s()
+        if self._watching and 0 < due_s < left_s:
+            clock.wait(due_s)
+            self._look()
+            left_s -= due_s
         self._runner.check_abort()
-        self._instrument.clock.wait(seconds)
+        clock.wait(left_s)
         self._runner.check_abort()
+        self._look()
 
     def _wait(self, seconds: float) -> None:
         """Let device time pass, open to an abort."""

@@ -11,6 +11,8 @@ from .maps import FloatArray
 
 Method = Literal["global", "slices", "gaussian-msd", "voigt-davg", "moment"]
 Model = Literal["gaussian", "two-gaussian", "voigt", "moment"]
+PileUp = Literal["none", "coates"]
+TimeZero = Literal["decay", "half-maximum", "centroid"]
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,10 @@ class MapFit:
         Pooled counts, and what the global model expects; empty if there was nothing to fit.
     msd : MsdCurve or None
         The method's own MSD.
+    time_zero_from : str or None
+        Where time zero comes from: "decay half-maximum", "decay first bin" (no rising edge),
+        "irf half-maximum", "irf centroid", "given", or "first light" when the profile would have
+        had no width at the one that was found.
     """
 
     method: Method
@@ -126,6 +132,7 @@ class MapFit:
     observed: FloatArray
     predicted: FloatArray
     msd: MsdCurve | None
+    time_zero_from: str | None = None
 
     def to_dict(self) -> dict[str, object]:
         """Return the keys of ``tplm analyze --json``, ready for `json.dumps`."""
@@ -152,6 +159,7 @@ class MapFit:
                 f"{_number(self.lifetime_1e_ns)} ns, diffusion length "
                 f"{_number(self.diffusion_length_nm)} nm"
             ),
+            f"time zero {_number(self.time_zero_ns)} ns ({self.time_zero_from or '–'})",
         ]
         lines += [f"! {w.code}: {w.message}" for w in self.warnings if not w.is_remark]
         return "\n".join(lines)
@@ -170,6 +178,8 @@ _JSON_KEYS = (
     "lifetime_1e_ns",
     "diffusion_length_nm",
     "t_max_ns",
+    "time_zero_ns",
+    "time_zero_from",
     "warnings",
 )
 

@@ -9,9 +9,11 @@ from numpy.typing import ArrayLike
 from . import published, quality
 from ._likelihood import FIRST_VARIANCE, WING, WING_UM2, X0, B
 from .decay import lifetime_1e
-from .fits import FitWarning, MapFit, Method, Model, Revisits
+from .fits import FitWarning, MapFit, Method, Model, PileUp, Revisits, TimeZero
 from .global_fit import D_UNIT, GlobalFit, free_background, free_exponent
+from .irf import Irf
 from .maps import FloatArray, MapData, check_map
+from .pileup import coates
 from .study import ALPHA_LR, NoDiffusion, Study, study
 
 _MODELS: dict[Method, Model] = {"voigt-davg": "voigt", "moment": "moment"}
@@ -30,12 +32,17 @@ def fit_map(
     sync_rate_hz: float | None = None,
     excitation_pulses: ArrayLike | None = None,
     revisits: Revisits | None = None,
+    irf: Irf | None = None,
+    time_zero: TimeZero | None = None,
+    pile_up: PileUp = "none",
+    dead_time_ns: float | None = None,
 ) -> MapFit:
     """Fit the diffusivity of a map.
 
     Time zero is the half maximum of the rising edge of the whole decay. Bins from 0.1 ns after it
     on are used (instrument response); a map that starts at its maximum, without a rising edge, is
-    used from its first bin on.
+    used from its first bin on. With an instrument response, time zero is the half maximum of its
+    rising edge, and bins are used from where 99 % of it have arrived.
 
     Parameters
     ----------
@@ -55,15 +62,26 @@ def fit_map(
     time_zero_ns
         Time zero, when known.
     t_range_ns : (start, stop), optional
-        Bin centres to use, on the axis of `t_ns`; takes the place of the 0.1 ns rule.
+        Bin centres to use, on the axis of `t_ns`; takes the place of the rules above.
     background_per_bin
         Mean counts per position and bin at the mean exposure, when known; None fits it.
     sync_rate_hz
         Laser pulses per second; with `exposure_s` in seconds it shows pile-up.
     excitation_pulses : (position,), optional
-        Laser pulses at each position, instead of `sync_rate_hz`.
+        Laser pulses at each position, in place of exposure times `sync_rate_hz`.
     revisits
         Repeated measurements of a reference during the scan; they show drift.
+    irf
+        Instrument response on the time axis of the map, from `find_irf`.
+    time_zero
+        ``"half-maximum"`` or ``"centroid"`` of `irf`; ``"decay"`` does without `irf`. None: the
+        half maximum of `irf` if there is one.
+    pile_up
+        ``"coates"`` corrects every row for pile-up before anything else, and says so in a
+        warning; the number of laser pulses must be known. See `coates`.
+    dead_time_ns
+        Dead time of detector and card for that correction, rounded to whole bins; with
+        `sync_rate_hz` it may reach over further pulses. None: until the next pulse.
 
     Returns
     -------
@@ -77,14 +95,25 @@ def fit_map(
     """
     if method not in get_args(Method):
         raise ValueError(f'method is one of {", ".join(get_args(Method))}; not "{method}".')
+    if pile_up not in get_args(PileUp):
+        raise ValueError(f'pile_up is "none" or "coates"; not "{pile_up}".')
     data = check_map(counts, x_um, t_ns, exposure_s)
     pulses = _pulses(exposure_s, sync_rate_hz, excitation_pulses, data.rows)
-    found = study(data, time_zero_ns, t_range_ns, background_per_bin)
     warnings = quality.judge_positions(data)
-    warnings += quality.judge_pile_up(data, counts, pulses, sync_rate_hz is not None)
+    if pile_up == "coates":
+        data, words = _corrected(counts, x_um, t_ns, exposure_s, pulses, sync_rate_hz, dead_time_ns)
+        warnings += words
+    else:
+        warnings += quality.judge_pile_up(data, counts, pulses, sync_rate_hz is not None)
+    zero = _time_zero(irf, time_zero)
+    if irf is not None and zero != "decay" and time_zero_ns is None:
+        words = quality.judge_irf(data, irf)
+        warnings += words
+        zero = "decay" if words else zero
+    found = study(data, time_zero_ns, t_range_ns, background_per_bin, irf, zero)
     if isinstance(found, NoDiffusion):
         warnings += quality.judge_drift(revisits, None)
-        return _no_fit(method, data, [found.reason, *warnings], found.time_zero_ns)
+        return _no_fit(method, data, [found.reason, *warnings], found)
     fit = found.fit
     warnings += quality.judge_drift(revisits, math.sqrt(fit.theta[FIRST_VARIANCE]))
     warnings += quality.judge_range(fit)
@@ -100,7 +129,9 @@ def fit_map(
     )
     result = _run(method, found.used, fit, lifetime)
     warnings += _judge_result(method, result, lifetime)
-    return _assemble(method, fit, result, lifetime, (alpha, alpha_stderr), warnings)
+    return _assemble(
+        method, fit, result, lifetime, (alpha, alpha_stderr), warnings, found.time_zero_from
+    )
 
 
 def _background_lr(found: Study, given: float | None) -> float:
@@ -131,6 +162,53 @@ def _pulses(
     if exposure_s is None:
         return None
     return np.asarray(exposure_s, dtype=np.float64) * sync_rate_hz
+
+
+def _time_zero(irf: Irf | None, asked: TimeZero | None) -> TimeZero:
+    """Return the definition of time zero to use."""
+    if asked is None:
+        return "decay" if irf is None else "half-maximum"
+    if asked not in get_args(TimeZero):
+        raise ValueError(f'time_zero is one of {", ".join(get_args(TimeZero))}; not "{asked}".')
+    if irf is None and asked != "decay":
+        raise ValueError(
+            f'time_zero "{asked}" is that of the instrument response, and there is none.'
+        )
+    return asked
+
+
+def _corrected(
+    counts: ArrayLike,
+    x_um: ArrayLike,
+    t_ns: ArrayLike,
+    exposure_s: ArrayLike | None,
+    pulses: FloatArray | None,
+    sync_rate_hz: float | None,
+    dead_time_ns: float | None,
+) -> tuple[MapData, list[FitWarning]]:
+    """Return the map corrected for pile-up row by row, and what to say about that."""
+    if pulses is None:
+        raise ValueError(
+            'pile_up "coates" needs the number of laser pulses: sync_rate_hz and exposure_s in '
+            "seconds, or excitation_pulses."
+        )
+    if dead_time_ns is not None and not (math.isfinite(dead_time_ns) and dead_time_ns >= 0):
+        raise ValueError(f"dead_time_ns must be zero or more; it is {dead_time_ns}.")
+    x, t = np.asarray(x_um, dtype=np.float64), np.asarray(t_ns, dtype=np.float64)
+    step = float(t[-1] - t[0]) / max(t.size - 1, 1)
+    if t.size < 2 or np.ptp(np.diff(t)) > 0.1 * step:
+        raise ValueError('pile_up "coates" needs the even time bins of the timing card.')
+    measured = np.full(x.size, True) if exposure_s is None else np.asarray(exposure_s) > 0
+    seen = np.where(measured[:, None], np.asarray(counts, dtype=np.float64), 0.0)
+    dead_bins = period_bins = None
+    dead = "dead until the next pulse"
+    if dead_time_ns is not None:
+        dead_bins, dead = round(dead_time_ns / step), f"dead time {dead_time_ns:.4g} ns"
+        if sync_rate_hz is not None:
+            period_bins = round(1e9 / sync_rate_hz / step)
+    full = coates(seen, pulses, dead_bins, period_bins)
+    words = quality.judge_correction(seen, full, x, dead)
+    return check_map(full, x_um, t_ns, exposure_s, corrected=True), words
 
 
 def _exponent(fit: GlobalFit) -> tuple[float | None, float | None, list[FitWarning]]:
@@ -255,6 +333,7 @@ def _assemble(
     lifetime_ns: float | None,
     alpha: tuple[float | None, float | None],
     warnings: list[FitWarning],
+    time_zero_from: str,
 ) -> MapFit:
     d = _scaled(result.d_um2_per_ns, 1 / D_UNIT)
     length = None
@@ -288,6 +367,7 @@ def _assemble(
         observed=fit.data.counts.T,
         predicted=fit.predicted().T,
         msd=result.msd,
+        time_zero_from=time_zero_from,
     )
 
 
@@ -296,7 +376,7 @@ def _scaled(value: float | None, factor: float) -> float | None:
 
 
 def _no_fit(
-    method: Method, data: MapData, warnings: list[FitWarning], zero: float | None = None
+    method: Method, data: MapData, warnings: list[FitWarning], found: NoDiffusion
 ) -> MapFit:
     """Return a result without numbers; the first warning says why."""
     none = np.empty(0)
@@ -319,7 +399,7 @@ def _no_fit(
         diffusion_length_nm=None,
         t_max_ns=None,
         warnings=(*warnings, nothing_else),
-        time_zero_ns=zero,
+        time_zero_ns=found.time_zero_ns,
         d_max_cm2_per_s=None,
         wing_fraction=None,
         wing_sigma0_nm=None,
@@ -330,4 +410,5 @@ def _no_fit(
         observed=np.empty((data.x_um.size, 0)),
         predicted=np.empty((data.x_um.size, 0)),
         msd=None,
+        time_zero_from=found.time_zero_from,
     )

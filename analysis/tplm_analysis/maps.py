@@ -135,7 +135,12 @@ def _pool_starts(decay: FloatArray, signal: FloatArray, target: float) -> IntArr
 
 
 def check_map(
-    counts: ArrayLike, x_um: ArrayLike, t_ns: ArrayLike, exposure_s: ArrayLike | None
+    counts: ArrayLike,
+    x_um: ArrayLike,
+    t_ns: ArrayLike,
+    exposure_s: ArrayLike | None,
+    *,
+    corrected: bool = False,
 ) -> MapData:
     """Check a map as it comes from a file or a detector and bring it into order.
 
@@ -149,6 +154,8 @@ def check_map(
         Bin centres, strictly increasing.
     exposure_s : (position,), optional
         Time spent at each position; 0 means not measured; None means equal.
+    corrected
+        The counts were corrected and need not be whole.
 
     Raises
     ------
@@ -156,7 +163,7 @@ def check_map(
         When anything is malformed, with one sentence that says what.
     """
     x, t = _axis("x_um", x_um, 1e6), _axis("t_ns", t_ns, 1e9)
-    table = _whole_numbers(counts)
+    table = _numbers("counts", counts) if corrected else _whole_numbers(counts)
     if table.shape != (x.size, t.size):
         raise ValueError(
             f"counts must have one row per position and one column per time bin, "

@@ -6,14 +6,17 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ._likelihood import FIRST_VARIANCE, WING, WING_UM2, X0, B
+from .decay import find_time_zero
 from .fits import FitWarning, Revisits
 from .global_fit import D_UNIT, GlobalFit
+from .irf import Irf
 from .maps import FloatArray, MapData
 
 _EDGE_SHARE = 0.05
 _OFF_CENTRE = 0.15
 _PILE_UP = 0.01
 _DRIFT = 0.05
+_IRF_APART_NS = 0.5
 
 
 def judge_positions(data: MapData) -> list[FitWarning]:
@@ -232,7 +235,55 @@ def judge_pile_up(
         FitWarning(
             "pile-up",
             f"The brightest position counts {worst:.1%} photons per pulse; above 1 % early photons "
-            f"hide later ones and the decay is distorted. Attenuate the detection.",
+            f"hide later ones and the decay is distorted. Attenuate the detection, or correct for "
+            f'it (pile_up "coates").',
+        )
+    ]
+
+
+def judge_correction(
+    counts: FloatArray, corrected: FloatArray, x_um: FloatArray, dead: str
+) -> list[FitWarning]:
+    """Say how much a correction for pile-up changed the counts, and where most.
+
+    Parameters
+    ----------
+    counts, corrected : (position, time)
+        Before and after.
+    x_um : (position,)
+        Positions.
+    dead
+        What was taken for the dead time, in words.
+    """
+    seen = counts > 0
+    if not seen.any():
+        return []
+    factor = np.divide(corrected, counts, out=np.ones_like(corrected), where=seen)
+    row = int(np.argmax(factor.max(axis=1)))
+    return [
+        FitWarning(
+            "pile-up-corrected",
+            f"The counts were corrected for pile-up after Coates ({dead}), most at "
+            f"{x_um[row]:.2f} µm: single bins by up to {factor[row].max() - 1:.2%}, all counts "
+            f"there by {corrected[row].sum() / counts[row].sum() - 1:.2%}.",
+        )
+    ]
+
+
+def judge_irf(data: MapData, irf: Irf) -> list[FitWarning]:
+    """Say when an instrument response cannot belong to the map."""
+    if data.t_ns.size < 2 or not data.counts.any():
+        return []
+    edge_ns, found = find_time_zero(data.t_ns, data.decay)
+    apart = irf.half_maximum_ns - edge_ns
+    if not found or abs(apart) <= _IRF_APART_NS + irf.fwhm_ns:
+        return []
+    return [
+        FitWarning(
+            "irf",
+            f"The instrument response rises {abs(apart):.2g} ns "
+            f"{'after' if apart > 0 else 'before'} the decay, so it was not measured with the same "
+            f"delays; the half maximum of the decay is used for time zero instead.",
         )
     ]
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from ._likelihood import FIRST_VARIANCE
 from .decay import find_time_zero
-from .fits import FitWarning
+from .fits import FitWarning, TimeZero
 from .global_fit import (
     GlobalFit,
     add_wings,
@@ -16,6 +16,7 @@ from .global_fit import (
     ln_likelihood_flat,
     refit,
 )
+from .irf import Irf
 from .maps import MapData
 
 _AFTER_EDGE_NS = 0.1
@@ -38,6 +39,8 @@ class Study:
         The bins that take part, not pooled.
     time_zero_ns : float
         On the map's axis.
+    time_zero_from : str
+        Where it comes from, as in `MapFit`.
     single : GlobalFit
         One Gaussian.
     fit : GlobalFit
@@ -47,6 +50,7 @@ class Study:
     data: MapData
     used: MapData
     time_zero_ns: float
+    time_zero_from: str
     single: GlobalFit
     fit: GlobalFit
 
@@ -57,6 +61,7 @@ class NoDiffusion:
 
     reason: FitWarning
     time_zero_ns: float | None = None
+    time_zero_from: str | None = None
 
 
 def study(
@@ -64,6 +69,8 @@ def study(
     time_zero_ns: float | None,
     t_range_ns: tuple[float, float] | None,
     background_per_bin: float | None,
+    irf: Irf | None = None,
+    time_zero: TimeZero = "decay",
 ) -> Study | NoDiffusion:
     """Choose the bins, fit one Gaussian, and a second if it helps.
 
@@ -71,7 +78,7 @@ def study(
     ----------
     data
         A checked map.
-    time_zero_ns, t_range_ns, background_per_bin
+    time_zero_ns, t_range_ns, background_per_bin, irf, time_zero
         As in `tplm_analysis.fit_map`.
 
     Raises
@@ -82,35 +89,39 @@ def study(
     given = background_per_bin
     if given is not None and not (math.isfinite(given) and given >= 0):
         raise ValueError(f"background_per_bin must be zero or more; it is {given}.")
-    window = _window(data, time_zero_ns, t_range_ns)
+    window = _window(data, time_zero_ns, t_range_ns, irf, time_zero)
     if isinstance(window, FitWarning):
         return NoDiffusion(window)
-    used, zero = window
+    used, zero, source = window
     if used.pooled().t_ns.size < 2:
         reason = FitWarning(
             "too-few-counts",
             f"{used.decay.sum():.0f} counts after time zero are not enough for two time slices "
             f"of 200; D cannot be given. Measure longer.",
         )
-        return NoDiffusion(reason, zero)
+        return NoDiffusion(reason, zero, source)
     single = fit_gaussian(used, zero, given)
     if not single.converged:
         # A dim edge found a little early asks for a width below zero there: start where the
         # light does.
         late = fit_gaussian(used, float(single.data.t_ns[0]), given)
         if late.converged:
-            single, zero = late, late.time_zero_ns
+            single, zero, source = late, late.time_zero_ns, "first light"
     failure = _no_diffusion(single)
     if failure is not None:
-        return NoDiffusion(failure, zero)
+        return NoDiffusion(failure, zero, source)
     single, fit = _with_wings(single, used)
-    return Study(data, used, zero, single, fit)
+    return Study(data, used, zero, source, single, fit)
 
 
 def _window(
-    data: MapData, time_zero_ns: float | None, t_range_ns: tuple[float, float] | None
-) -> tuple[MapData, float] | FitWarning:
-    """Return the bins to use and time zero, or why there is nothing to use."""
+    data: MapData,
+    time_zero_ns: float | None,
+    t_range_ns: tuple[float, float] | None,
+    irf: Irf | None,
+    time_zero: TimeZero,
+) -> tuple[MapData, float, str] | FitWarning:
+    """Return the bins to use, time zero and where that is from, or why nothing can be used."""
     if time_zero_ns is not None and not math.isfinite(time_zero_ns):
         raise ValueError(f"time_zero_ns must be a number; it is {time_zero_ns}.")
     if t_range_ns is not None and not t_range_ns[0] < t_range_ns[1]:
@@ -125,10 +136,17 @@ def _window(
         return FitWarning("few-bins", "One time bin holds no diffusion; D cannot be given.")
     if not data.counts.any():
         return FitWarning("no-signal", "The map holds no counts; D cannot be given.")
-    zero, edge = find_time_zero(data.t_ns, data.decay)
+    if irf is not None and time_zero != "decay":
+        zero, edge, source = irf.time_zero_ns(time_zero), True, f"irf {time_zero}"
+    else:
+        irf = None
+        zero, edge = find_time_zero(data.t_ns, data.decay)
+        source = "decay half-maximum" if edge else "decay first bin"
     if time_zero_ns is not None:
-        zero, edge = float(time_zero_ns), bool(time_zero_ns > data.t_ns[0])
+        zero, edge, source = float(time_zero_ns), bool(time_zero_ns > data.t_ns[0]), "given"
     start, stop = zero + (_AFTER_EDGE_NS if edge else 0.0), math.inf
+    if irf is not None:
+        start = irf.half_maximum_ns + irf.tail_ns
     if t_range_ns is not None:
         start, stop = t_range_ns
     used = data.between(start, stop)
@@ -138,7 +156,7 @@ def _window(
             f"No counts between {start:.4g} and {min(stop, data.t_ns[-1]):.4g} ns; D cannot be "
             f"given. Check time zero ({zero:.4g} ns) and the range.",
         )
-    return used, zero
+    return used, zero, source
 
 
 def _no_diffusion(fit: GlobalFit) -> FitWarning | None:

@@ -2,12 +2,14 @@
 
 from tplm_config.check import PlanEstimate, check, estimate
 from tplm_config.errors import InputError
+from tplm_config.leg import Flight, Leg, flight, legs
 from tplm_config.plan import (
     Background,
     CardSettings,
     CrossScan,
     Detection,
     Excitation,
+    Fly,
     Irf,
     LineScan,
     PositionScan,
@@ -34,9 +36,12 @@ __all__ = [
     "CrossScan",
     "Detection",
     "Excitation",
+    "Flight",
+    "Fly",
     "InputError",
     "InstrumentProfile",
     "Irf",
+    "Leg",
     "LineScan",
     "Place",
     "PlanEstimate",
@@ -50,6 +55,8 @@ __all__ = [
     "bundled",
     "check",
     "estimate",
+    "flight",
+    "legs",
     "load_plan",
     "load_profile",
     "parse_plan",

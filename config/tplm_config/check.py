@@ -4,9 +4,9 @@ from pathlib import Path
 
 from tplm_config._model import Model, NonNegativeFloat
 from tplm_config.errors import InputError
+from tplm_config.leg import flight, legs
 from tplm_config.plan import ScanPlan
 from tplm_config.profile import InstrumentProfile
-from tplm_config.visit import Place
 
 OVERHEAD_S = 0.02
 """Time a visit takes beside counting and travel: shutter, read-out, disk, polling."""
@@ -29,12 +29,17 @@ class PlanEstimate(Model):
 def estimate(plan: ScanPlan, profile: InstrumentProfile) -> PlanEstimate:
     """Duration and disk of a plan, with no device in sight."""
     counting_s = travel_s = 0.0
-    here = Place(0.0, 0.0)
-    for visit in plan.visits():
-        counting_s += visit.dwell_s
-        step_um = max(abs(visit.x_um - here.x_um), abs(visit.y_um - here.y_um))
-        travel_s += profile.travel_s(step_um * profile.optics.magnification)
-        here = Place(visit.x_um, visit.y_um)
+    here = profile.stage_position_um(0.0, 0.0)
+    for leg in legs(plan, plan.visits()):
+        counting_s += sum(visit.dwell_s for visit in leg)
+        there = end = profile.stage_position_um(leg[0].x_um, leg[0].y_um)
+        if len(leg) > 1:
+            flown = flight(leg, profile)
+            there, end = flown.start_um, flown.end_um
+            beside_um = abs(end[flown.axis] - there[flown.axis]) - len(leg) * flown.step_um
+            travel_s += beside_um / flown.speed_um_per_s
+        travel_s += profile.travel_s(max(abs(a - b) for a, b in zip(here, there, strict=True)))
+        here = end
     count = plan.visit_count
     return PlanEstimate(
         visits=count,
@@ -142,27 +147,49 @@ def check(plan: ScanPlan, profile: InstrumentProfile, source: str | Path = "plan
                     f"the sample stage travels from {low:g} to {high:g} µm",
                     f"irf.sample_{key}_um",
                 )
-    if plan.card.mode == "t3":
-        raise InputError(
-            source,
-            'found "t3"',
-            'no card driver of this version streams photons; use "histogram"',
-            "card.mode",
-        )
+    if plan.fly is not None:
+        _check_flight(plan, profile, source)
     return estimate(plan, profile)
 
 
 def _check_travel(plan: ScanPlan, profile: InstrumentProfile, source: str | Path) -> None:
-    role = profile.detector_stage
     for visit in plan.visits():
         stage = profile.stage_position_um(visit.x_um, visit.y_um)
-        for name, axis, value in zip("xy", (role.x, role.y), stage, strict=True):
-            low, high = axis.travel_um
-            if not low <= value <= high:
-                place = visit.x_um if name == "x" else visit.y_um
-                raise InputError(
-                    source,
-                    f"the place {name} = {place:g} µm needs the detector stage at {value:.0f} µm",
-                    f"its {name} axis travels from {low:g} to {high:g} µm "
-                    f"(profile '{profile.name}', magnification {profile.optics.magnification:g})",
-                )
+        for name, place, value in zip("xy", (visit.x_um, visit.y_um), stage, strict=True):
+            _check_reading(profile, source, name, value, f"the place {name} = {place:g} µm")
+
+
+def _check_reading(
+    profile: InstrumentProfile, source: str | Path, name: str, value_um: float, what: str
+) -> None:
+    """Refuse a reading beyond the travel of the detector stage's axis."""
+    low, high = getattr(profile.detector_stage, name).travel_um
+    if not low <= value_um <= high:
+        raise InputError(
+            source,
+            f"{what} needs the detector stage at {value_um:.0f} µm",
+            f"its {name} axis travels from {low:g} to {high:g} µm "
+            f"(profile '{profile.name}', magnification {profile.optics.magnification:g})",
+        )
+
+
+def _check_flight(plan: ScanPlan, profile: InstrumentProfile, source: str | Path) -> None:
+    """Refuse a flight that is too fast, or whose run-up the stage has no room for."""
+    limit = profile.detector_stage.speed_um_per_s
+    for leg in legs(plan, plan.visits()):
+        if len(leg) == 1:
+            continue
+        flown = flight(leg, profile)
+        if flown.speed_um_per_s > limit:
+            raise InputError(
+                source,
+                f"a step every {leg[0].dwell_s:g} s is {flown.speed_um_per_s:.0f} µm/s of the "
+                "detector stage",
+                f"the profile '{profile.name}' allows {limit:g} µm/s; use a longer dwell",
+                "dwell_s",
+            )
+        for name, readings in zip(
+            "xy", zip(flown.start_um, flown.end_um, strict=True), strict=True
+        ):
+            for value in readings:
+                _check_reading(profile, source, name, value, "the run-up of a flown line")

@@ -256,5 +256,7 @@ class PicoQuant(Model):
     input_zero_mv: Annotated[int, Field(ge=-100, le=0)] = -10
     input_edge: Literal["rising", "falling"] = "falling"
     channel: Annotated[int, Field(ge=0, le=63)] = 0
+    marker_edge: Literal["rising", "falling"] = "rising"
+    """Edge of the marker inputs that counts."""
     sync_offset_ps: Annotated[int, Field(ge=-99999, le=99999)] = 0
     input_offset_ps: Annotated[int, Field(ge=-99999, le=99999)] = 0

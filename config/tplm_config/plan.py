@@ -24,6 +24,8 @@ class CardSettings(Model):
 
     mode: Literal["histogram", "t3"] = "histogram"
     """``histogram``: the card fills the decay; ``t3``: it streams time-tagged photons."""
+    raw: Literal["none", "scan", "position"] = "none"
+    """Keep the T3 records beside the scan file: in one .ptu, or in one for each position."""
     time_bin_ps: PositiveFloat = 25.0
     """Width of a time bin; the card's base resolution times a power of two."""
     range_ns: PositiveFloat = 25.6
@@ -37,6 +39,12 @@ class CardSettings(Model):
     def bins(self) -> int:
         """Number of time bins."""
         return round(self.range_ns * 1e3 / self.time_bin_ps)
+
+    @model_validator(mode="after")
+    def _records_to_keep(self) -> Self:
+        if self.raw != "none" and self.mode != "t3":
+            raise ValueError(f'raw = "{self.raw}" keeps T3 records, which needs mode = "t3"')
+        return self
 
     @model_validator(mode="after")
     def _whole_bins(self) -> Self:
@@ -111,6 +119,18 @@ class Irf(Model):
     sample_y_um: Micrometres = 0.0
 
 
+class Fly(Model):
+    """Measure while the detector moves at constant speed, one pass over a line in one go.
+
+    The speed is one step of the map per dwell; the counts of a position are those from half a
+    step before it to half a step behind it.
+    """
+
+    cut: Literal["time", "markers"] = "time"
+    """What tells where a position begins: the stage's read-backs during the pass, or pulses of
+    the stage at the card's marker inputs, one at each border between two positions."""
+
+
 class Reference(Model):
     """One place measured again and again, to see drift of position and intensity."""
 
@@ -145,11 +165,27 @@ class ScanPlan(Model):
     background: Background | None = None
     irf: Irf | None = None
     reference: Reference | None = None
+    fly: Fly | None = None
+    """None stops at every position; needs card.mode = "t3"."""
     operator: Annotated[str, Field(max_length=500)] = ""
     """Who measures."""
     sample: Annotated[str, Field(max_length=2000)] = ""
     """What is measured, in words."""
     notes: Annotated[str, Field(max_length=10_000)] = ""
+
+    @model_validator(mode="after")
+    def _can_fly(self) -> Self:
+        if self.fly is not None:
+            if self.card.mode != "t3":
+                raise ValueError('[fly] cuts a stream of photons, which needs card.mode = "t3"')
+            if self.kind == "positions" or self.order not in ("bidirectional", "one-way"):
+                raise ValueError(
+                    f"[fly] needs evenly spaced lines walked end to end, not kind = "
+                    f'"{self.kind}" with order = "{self.order}"'
+                )
+            if self.reference is not None:
+                raise ValueError("[reference] would interrupt the passes of [fly]; leave one out")
+        return self
 
     @abstractmethod
     def places(self) -> tuple[Place, ...]:

@@ -153,6 +153,8 @@ class Limits(Model):
 
     detector_count_rate_hz: PositiveFloat
     """The detector is in danger, or its figures are worthless, above this rate."""
+    pause_timeout_s: NonNegativeFloat = 600.0
+    """How long a run that paused to protect the detector waits, in the dark, for somebody."""
     laser_power_nw: PositiveFloat
     """Highest nominal power that may be set."""
     temperature_k: Annotated[tuple[NonNegativeFloat, PositiveFloat], ASCENDING] = (4.0, 325.0)

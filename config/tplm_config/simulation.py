@@ -133,6 +133,8 @@ class DetectionSettings(Model):
     """Largest number of counts in one bin."""
     stop_on_overflow: bool = True
     """Whether a full bin ends the measurement."""
+    fifo_records: Annotated[int, Field(ge=1024)] = 2**21
+    """T3 records that wait to be read; further ones are lost."""
 
 
 class StageSettings(Model):
@@ -148,6 +150,10 @@ class StageSettings(Model):
     """Acceleration, µm/s²."""
     repeatability_um: NonNegativeFloat = 0.5
     """Error of where it really arrives, rms, µm; the reported position does not show it."""
+    trigger_um: NonNegativeFloat = 0.0
+    """Distance between the places where a moving axis gives a pulse, µm; 0 = none."""
+    trigger_zero_um: float = 0.0
+    """One of these places, µm."""
 
     @model_validator(mode="after")
     def _limits_enclose_the_start(self) -> "StageSettings":

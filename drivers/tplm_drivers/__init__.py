@@ -3,10 +3,22 @@
 from tplm_drivers.clock import Clock, WallClock
 from tplm_drivers.connect import Opener, connect
 from tplm_drivers.instrument import Instrument, SafeState, let_go
-from tplm_drivers.roles import DeviceError, Histogram, Identity, RoleName
+from tplm_drivers.roles import (
+    CardConfiguration,
+    DetectorStage,
+    DeviceError,
+    Histogram,
+    Identity,
+    RoleName,
+    StreamConfiguration,
+    StreamEnd,
+    TcspcCard,
+)
 
 __all__ = [
+    "CardConfiguration",
     "Clock",
+    "DetectorStage",
     "DeviceError",
     "Histogram",
     "Identity",
@@ -14,6 +26,9 @@ __all__ = [
     "Opener",
     "RoleName",
     "SafeState",
+    "StreamConfiguration",
+    "StreamEnd",
+    "TcspcCard",
     "WallClock",
     "connect",
     "let_go",

@@ -8,15 +8,17 @@ from ctypes import (
     c_uint,
     c_uint32,
 )
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-MODE_HISTOGRAM = 0
+MODE_HISTOGRAM, MODE_T3 = 0, 3
 DEVICES = range(8)
 WARM_UP_S = 0.2
 """Time the rate meters need after new settings; the vendor asks for 100 to 200 ms."""
 ACQUISITION_S = (1e-3, 360_000.0)
 """Shortest and longest measurement of every card: 1 ms and 100 h."""
+MARKER_HOLDOFF_NS = 10_000
+"""After a marker the same input is deaf for so long: ringing edges are one marker, not several."""
 
 Signature = tuple[Any, ...]
 _INT, _REAL = POINTER(c_int), POINTER(c_double)
@@ -47,6 +49,10 @@ _SIGNATURES: dict[str, Signature] = {
     "GetHistogram": (c_int, POINTER(c_uint32), c_int),
     "GetElapsedMeasTime": (c_int, _REAL),
     "GetFlags": (c_int, _INT),
+    "SetMarkerHoldoffTime": (c_int, c_int),
+    "SetMarkerEdges": (c_int, c_int, c_int, c_int, c_int),
+    "SetMarkerEnable": (c_int, c_int, c_int, c_int, c_int),
+    "ReadFiFo": (c_int, POINTER(c_uint32), _INT),
 }
 _CFD: dict[str, Signature] = {
     "SetSyncCFD": (c_int, c_int, c_int),
@@ -60,6 +66,8 @@ _REFERENCE: dict[str, Signature] = {"Initialize": (c_int, c_int, c_int)}
 """Here the source of the reference clock is named: 0, the card's own."""
 _CLEARING: dict[str, Signature] = {"GetHistogram": (c_int, POINTER(c_uint32), c_int, c_int)}
 """Here reading may clear: 0, it does not."""
+_COUNTING: dict[str, Signature] = {"ReadFiFo": (c_int, POINTER(c_uint32), c_int, _INT)}
+"""Here the most records to read are asked for."""
 _CALIBRATING: dict[str, Signature] = {"Calibrate": (c_int,)}
 _PICOHARP_300: dict[str, Signature] = {
     "SetInputCFD": (c_int, c_int, c_int, c_int),
@@ -136,8 +144,15 @@ class Family:
         The discriminators; a family has one, or both.
     flags : tuple
         Bits of `GetFlags`, and what they are called in a scan file.
-    tells_sync_loss : bool
-        Whether there is a flag for it in histogram mode; otherwise the sync rate is watched.
+    tells_sync_loss, tells_sync_loss_t3 : bool
+        Whether there is a flag for it in histogram and in T3 mode; otherwise the sync rate is
+        watched.
+    record_types : dict
+        Layout of the T3 records, as in a .ptu file, by the end of the model's name.
+    fifo_records : int
+        How many records the card holds.
+    read_records : int
+        Most records of one read; its buffer must have this size.
     """
 
     name: str
@@ -158,6 +173,15 @@ class Family:
     edge: Discriminator | None = None
     flags: tuple[tuple[int, str], ...] = (_OVERFLOW, _FIFO, _SYNC, _REFERENCE_LOST, _SYSTEM)
     tells_sync_loss: bool = True
+    tells_sync_loss_t3: bool = True
+    record_types: dict[str, int] = field(default_factory=lambda: {"": 0x00010307})
+    fifo_records: int = 2**27
+    read_records: int = 2**20
+
+    @property
+    def counts_reads(self) -> bool:
+        """Whether `ReadFiFo` is told how many records to read."""
+        return len(self.signatures["ReadFiFo"]) == len(_COUNTING["ReadFiFo"])
 
 
 FAMILIES: dict[str, Family] = {
@@ -169,7 +193,7 @@ FAMILIES: dict[str, Family] = {
             needs="TH260Lib 3.1",
             windows="th260lib64.dll",
             linux=("th260", "th260lib.so"),
-            signatures=_SIGNATURES | _CFD | _EDGE | _CLEARING,
+            signatures=_SIGNATURES | _CFD | _EDGE | _CLEARING | _COUNTING,
             base_resolutions_ps=(25.0, 250.0),  # PICO, NANO
             lengths=tuple(1024 << code for code in range(6)),
             max_inputs=2,
@@ -180,6 +204,9 @@ FAMILIES: dict[str, Family] = {
                 (0x0020, "system-error"),
             ),
             tells_sync_loss=False,  # the flag is raised in T3 mode only
+            record_types={"N": 0x00010305, "": 0x00010306},
+            fifo_records=2**21,
+            read_records=2**17,
         ),
         Family(
             name="PicoHarp 300",
@@ -189,7 +216,9 @@ FAMILIES: dict[str, Family] = {
             linux=("ph300", "phlib.so"),
             signatures={
                 name: arguments
-                for name, arguments in (_SIGNATURES | _CALIBRATING | _PICOHARP_300).items()
+                for name, arguments in (
+                    _SIGNATURES | _COUNTING | _CALIBRATING | _PICOHARP_300
+                ).items()
                 if name not in _NOT_PICOHARP_300
             },
             base_resolutions_ps=(4.0,),
@@ -201,6 +230,10 @@ FAMILIES: dict[str, Family] = {
             cfd=Discriminator((-800, 0), (-20, 0), magnitudes=True),
             flags=((0x0040, "overflow"), (0x0003, "fifo-full"), (0x0100, "system-error")),
             tells_sync_loss=False,
+            tells_sync_loss_t3=False,
+            record_types={"": 0x00010303},
+            fifo_records=2**18,
+            read_records=2**17,
         ),
         Family(
             name="PicoHarp 330",
@@ -221,7 +254,7 @@ FAMILIES: dict[str, Family] = {
             flags=(
                 _OVERFLOW, _FIFO, _SYNC, _REFERENCE_LOST, _SYSTEM, _DROPPED,
                 (0x0080, "system-error"),
-            ),
+            ),  # the FIFO is taken to be at least that of the MultiHarp
         ),
         Family(
             name="HydraHarp 400",
@@ -229,13 +262,16 @@ FAMILIES: dict[str, Family] = {
             needs="HHLib 3.0",
             windows="hhlib64.dll",
             linux=("hh400", "hhlib.so"),
-            signatures=_SIGNATURES | _CFD | _REFERENCE | _CLEARING | _CALIBRATING,
+            signatures=_SIGNATURES | _CFD | _REFERENCE | _CLEARING | _CALIBRATING | _COUNTING,
             base_resolutions_ps=(1.0,),
             lengths=tuple(1024 << code for code in range(7)),
             max_inputs=8,
             max_sync_divider=16,
             max_offset=500_000,
             cfd=Discriminator((-1000, 0), (-40, 0), magnitudes=True),
+            record_types={"": 0x01010304},
+            fifo_records=2**21,
+            read_records=2**17,
         ),
         Family(
             name="MultiHarp 150/160",
@@ -272,6 +308,7 @@ MEANINGS: dict[int, tuple[str, str]] = {
     -12: _MISMATCH,
     -16: ("the card is measuring", "stop the measurement first"),
     -17: ("the card refuses a setting", "change it to what the card allows"),
+    -18: ("the card cannot do this mode", "ask PicoQuant for the option of time-tagged modes"),
     -22: ("the card is not initialised", "connect again"),
     -23: ("the card is not calibrated", "connect again"),
     -24: _LOST,

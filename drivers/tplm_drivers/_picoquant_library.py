@@ -2,6 +2,7 @@
 
 import os
 import sys
+import threading
 from contextlib import suppress
 from ctypes import (
     CDLL,
@@ -35,6 +36,8 @@ class LibraryError(DeviceError):
 class Library:
     """The vendor's library: every call is checked, every error becomes a sentence.
 
+    One call at a time, whichever thread asks: the vendor allows no two at once to one device.
+
     Parameters
     ----------
     role : str
@@ -55,6 +58,7 @@ class Library:
         self.family = family
         self._handle = handle  # its functions live no longer than it does
         self._functions: dict[str, Any] = {}
+        self._lock = threading.Lock()
         for name, arguments in family.signatures.items():
             try:
                 function = getattr(handle, family.prefix + name)
@@ -77,13 +81,14 @@ class Library:
         function = self._functions[name]
         missing = len(function.argtypes) - len(arguments)
         try:
-            code = function(*arguments, *(0,) * missing) if missing else function(*arguments)
+            with self._lock:
+                code = function(*arguments, *(0,) * missing) if missing else function(*arguments)
+                if code < 0:
+                    raise self._error(name, code)
         except OSError as error:  # how ctypes tells, on Windows, that the code inside crashed
             raise DeviceError(
                 self.role, f"the vendor's library crashed ({error})", "start the program again"
             ) from error
-        if code < 0:
-            raise self._error(name, code)
 
     def integer(self, name: str, *arguments: Any) -> int:
         """The integer that a function gives as its last argument."""
@@ -105,7 +110,7 @@ class Library:
 
     def close(self, index: int) -> None:
         """Let go of a device; it may be gone, so no error is told."""
-        with suppress(OSError):
+        with suppress(OSError), self._lock:
             self._functions["CloseDevice"](index)
 
     def _error(self, name: str, code: int) -> LibraryError:

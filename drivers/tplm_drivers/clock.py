@@ -1,6 +1,7 @@
 """Time as the engine and the drivers see it."""
 
 import time
+from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
 
 
@@ -13,6 +14,13 @@ class Clock(Protocol):
     def wait(self, seconds: float) -> None:
         """Let ``seconds`` of device time pass."""
 
+    def joined(self) -> AbstractContextManager[None]:
+        """Have simulated time wait for this thread, which works beside the one that measures.
+
+        While a thread is joined, simulated time passes only when it waits too, as little as it
+        asks for; it must do all its waiting for devices by `wait`. Real time waits for nobody.
+        """
+
 
 class WallClock:
     """The computer's own monotonic clock."""
@@ -24,3 +32,7 @@ class WallClock:
     def wait(self, seconds: float) -> None:
         """Sleep."""
         time.sleep(seconds)
+
+    def joined(self) -> AbstractContextManager[None]:
+        """Do nothing."""
+        return nullcontext()

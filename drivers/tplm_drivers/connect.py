@@ -65,15 +65,42 @@ class Opener:
         if role in self._in_process:
             device: Device = self.bench.open(role)
             return device
-        settings, library = getattr(self.profile, role).driver, None
-        if self._simulated:
-            settings, library = self.bench.serve(role)
+        settings, library = self._address(role)
         return open_device(role, settings, self.profile, self.clock, library)
+
+    def discover(self, role: RoleName) -> tuple[Any, ...] | None:
+        """What answers when the driver of a role looks around, nothing of it left open.
+
+        Returns
+        -------
+        tuple or None
+            Each with ``index``, ``serial_number`` and ``error``, as `picoquant.Found`; None if
+            the driver cannot look around.
+
+        Raises
+        ------
+        DeviceError
+            If a library is not installed.
+        """
+        if role in self._in_process:
+            return None
+        module = _module(role, getattr(self.profile, role).driver.name)
+        if not hasattr(module, "discover"):
+            return None
+        found: tuple[Any, ...] = module.discover(role, *self._address(role))
+        return found
 
     def close(self) -> None:
         """End the simulation, if there is one."""
         if self.bench is not None:
             self.bench.close()
+
+    def _address(self, role: RoleName) -> tuple[Any, Any]:
+        """Settings of a driver, and what takes the place of a vendor's library, if anything."""
+        if self._simulated:
+            address: tuple[Any, Any] = self.bench.serve(role)
+            return address
+        return getattr(self.profile, role).driver, None
 
     def _driver(self, role: RoleName) -> str:
         return str(getattr(self.profile, role).driver.name)
@@ -136,18 +163,21 @@ def open_device(
     DeviceError
         If it does not answer, or the library of its driver is not installed.
     """
+    device: Device = _module(role, settings.name).open_device(
+        role=role, settings=settings, profile=profile, clock=clock, library=library
+    )
+    return device
+
+
+def _module(role: RoleName, driver: str) -> Any:
+    """The module of a driver."""
     try:
-        module = import_module(f"tplm_drivers.{MODULES[settings.name]}")
+        return import_module(f"tplm_drivers.{MODULES[driver]}")
     except ImportError as error:
         if error.name is not None and error.name.startswith("tplm_"):
             raise
         raise DeviceError(
             role,
-            f"the driver '{settings.name}' needs the library '{error.name}', which is not "
-            "installed",
+            f"the driver '{driver}' needs the library '{error.name}', which is not installed",
             'install it with: pip install "tplm-daq[drivers]"',
         ) from error
-    device: Device = module.open_device(
-        role=role, settings=settings, profile=profile, clock=clock, library=library
-    )
-    return device

@@ -16,7 +16,7 @@ from tplm_config import InstrumentProfile
 from tplm_config.devices import KinesisStage
 from tplm_drivers._serial import close_port
 from tplm_drivers._translate import told
-from tplm_drivers._travel import refuse_beyond
+from tplm_drivers._travel import no_faster, refuse_beyond
 from tplm_drivers.clock import Clock
 from tplm_drivers.roles import DeviceError, Identity, RoleName
 
@@ -185,6 +185,16 @@ class Motor:
         self._is_from_below = True
         return False
 
+    def speed(self) -> float:
+        """Speed of its moves, per second, read back."""
+        with self._asking() as motor:
+            return float(motor.get_velocity_parameters().max_velocity) * self._factor
+
+    def set_speed(self, speed: float) -> None:
+        """Speed of the moves that follow, per second."""
+        with self._asking() as motor:
+            motor.setup_velocity(max_velocity=speed / self._factor)
+
     def stop(self) -> None:
         """Stop at once."""
         self._forget_move()
@@ -325,6 +335,7 @@ class Stage:
             for axis in (place.x, place.y)
         ]
         self.motors: list[Motor] = []
+        self._own_um_per_s: list[float] | None = None
         try:
             for name, port in (("x axis", settings.x_port), ("y axis", settings.y_port)):
                 motor = Motor(
@@ -374,6 +385,16 @@ class Stage:
         """Whether any axis still moves."""
         moving = [motor.is_moving() for motor in self.motors]  # each starts its own second leg
         return any(moving)
+
+    def set_speed_um_per_s(self, speed_um_per_s: float | None) -> None:
+        """Speed of the moves that follow, the same for both axes; None is what they had."""
+        if self._own_um_per_s is None:  # nobody has asked for another one yet
+            self._own_um_per_s = [motor.speed() for motor in self.motors]
+        speeds = self._own_um_per_s
+        if speed_um_per_s is not None:
+            speeds = [no_faster(self._role, speed_um_per_s, min(speeds))] * len(speeds)
+        for motor, speed in zip(self.motors, speeds, strict=True):
+            motor.set_speed(speed)
 
     def stop(self) -> None:
         """Stop both axes at once, also if one of them does not answer."""

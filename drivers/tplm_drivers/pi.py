@@ -18,7 +18,7 @@ from pipython.pidevice.interfaces.pisocket import PISocket
 from tplm_config import InstrumentProfile
 from tplm_config.devices import PiStage as PiSettings
 from tplm_drivers._translate import told
-from tplm_drivers._travel import Travel, refuse_beyond
+from tplm_drivers._travel import Travel, no_faster, refuse_beyond
 from tplm_drivers.clock import Clock
 from tplm_drivers.roles import DeviceError, Identity
 
@@ -54,6 +54,7 @@ class PiStage:
         self._names = [settings.x_axis, settings.y_axis]
         self._device: GCS2Device | None = None
         self._opened = False
+        self._own_mm_per_s: list[float] | None = None
         try:
             with self._talk() as device:
                 if missing := [name for name in self._names if name not in device.axes]:
@@ -113,6 +114,19 @@ class PiStage:
         """Stop moving at once; the targets are then where the axes stand."""
         with self._talk() as device:
             device.StopAll(noraise=True)
+
+    def set_speed_um_per_s(self, speed_um_per_s: float | None) -> None:
+        """Speed of the moves that follow, the same for both axes; None is what they had."""
+        with self._talk() as device:
+            if self._own_mm_per_s is None:  # nobody has asked for another one yet
+                told_it = device.qVEL(self._names)
+                self._own_mm_per_s = [told_it[name] for name in self._names]
+            speeds = self._own_mm_per_s
+            if speed_um_per_s is not None:
+                speed = no_faster(self._role, speed_um_per_s, min(speeds) * 1e3)
+                speeds = [speed / 1e3] * len(speeds)
+            # as text, as in `move_to`
+            device.VEL(self._names, [f"{speed:.6f}" for speed in speeds])
 
     def close(self) -> None:
         """Let go of the controller."""

@@ -1,4 +1,4 @@
-"""PicoQuant timing cards in histogram mode: one binding for the vendor's whole family of libraries.
+"""PicoQuant timing cards, histograms and T3: one binding for the vendor's family of libraries.
 
 The libraries differ in their prefix, in a few signatures and in their limits, all of which stand
 in `_picoquant_families`; the driver is the same for every card. Needs the vendor's 64-bit library.
@@ -17,21 +17,31 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tplm_config import InstrumentProfile
 from tplm_config.devices import PicoQuant
 from tplm_drivers._picoquant_families import (
     ACQUISITION_S,
     DEVICES,
+    MARKER_HOLDOFF_NS,
     MEANINGS,
     MODE_HISTOGRAM,
+    MODE_T3,
     NO_DEVICE,
     WARM_UP_S,
     Discriminator,
 )
 from tplm_drivers._picoquant_library import Library, LibraryError, bind
 from tplm_drivers.clock import Clock
-from tplm_drivers.roles import CardConfiguration, DeviceError, Histogram, Identity
+from tplm_drivers.roles import (
+    CardConfiguration,
+    DeviceError,
+    Histogram,
+    Identity,
+    StreamConfiguration,
+    StreamEnd,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +114,9 @@ def open_device(
 
 
 class PicoQuantCard:
-    """A PicoQuant card that makes histograms of one detector input.
+    """A PicoQuant card that makes histograms of one detector input, or streams its photons.
+
+    Only `read_records` and `is_counting` may be called by a second thread.
 
     Parameters
     ----------
@@ -130,15 +142,20 @@ class PicoQuantCard:
         self._index = index
         self._serial_number = serial_number
         self._counting = self._sync_lost = False
+        self._flag_bits = 0
         self._settled_s: float | None = None
+        self._mode: int | None = None
 
-        library.call("Initialize", index, MODE_HISTOGRAM)
+        self._set_mode(MODE_HISTOGRAM)
         model = self.identify().model
-        if library.has("Calibrate"):
-            library.call("Calibrate", index)
         base_ps, steps = c_double(), c_int()
         library.call("GetBaseResolution", index, byref(base_ps), byref(steps))
         self._base_ps, self._steps = base_ps.value, steps.value
+        self._record_type = next(
+            code
+            for ending, code in self._family.record_types.items()
+            if model.upper().endswith(ending)
+        )
         self._discriminator = self._checked_discriminator(model)
         self._check_channel(model)
         self.configure(self._base_ps, 4096, 0.0, 1)
@@ -161,6 +178,10 @@ class PicoQuantCard:
         """Longest histogram."""
         return self._family.lengths[-1]
 
+    def counter_max(self) -> int:
+        """Most counts in one bin; a dwell ends when one is full."""
+        return self._family.counter_max
+
     def configure(
         self, time_bin_ps: float, bins: int, offset_ns: float, sync_divider: int
     ) -> CardConfiguration:
@@ -174,6 +195,7 @@ class PicoQuantCard:
         offset = self._offset(offset_ns)
         self._check_divider(sync_divider)
         library, index = self._library, self._index
+        self._set_mode(MODE_HISTOGRAM)
         library.call("SetSyncDiv", index, sync_divider)
         self._set_inputs()
         library.call("SetStopOverflow", index, 1, self._family.counter_max)
@@ -193,6 +215,37 @@ class PicoQuantCard:
             sync_divider=sync_divider,
         )
 
+    def configure_stream(
+        self, time_bin_ps: float, offset_ns: float, sync_divider: int, *, markers: bool = False
+    ) -> StreamConfiguration:
+        """Set the card up for T3 records; the offset is rounded as in `configure`."""
+        binning = self._binning(time_bin_ps)
+        offset = self._offset(offset_ns)
+        self._check_divider(sync_divider)
+        library, index, family = self._library, self._index, self._family
+        self._set_mode(MODE_T3)
+        library.call("SetSyncDiv", index, sync_divider)
+        self._set_inputs()
+        library.call("SetBinning", index, binning)
+        library.call("SetOffset", index, offset)
+        time_bin_ps = library.real("GetResolution", index)
+        if markers:
+            edge = int(self._settings.marker_edge == "rising")
+            library.call("SetMarkerHoldoffTime", index, MARKER_HOLDOFF_NS)
+            library.call("SetMarkerEdges", index, edge, edge, edge, edge)
+        enable = int(markers)
+        library.call("SetMarkerEnable", index, enable, enable, enable, enable)
+        self._settled_s = self._clock.now_s() + WARM_UP_S
+        return StreamConfiguration(
+            time_bin_ps=time_bin_ps,
+            offset_ns=offset * family.offset_unit_ps / 1000,
+            sync_divider=sync_divider,
+            record_type=self._record_type,
+            channel=self._settings.channel,
+            fifo_records=family.fifo_records,
+            read_records=family.read_records,
+        )
+
     def sync_rate_hz(self) -> float:
         """Rate at the sync input; the library undoes the divider."""
         self._settle()
@@ -206,30 +259,37 @@ class PicoQuantCard:
         return float(self._library.integer("GetCountRate", self._index, self._input))
 
     def start(self, dwell_s: float) -> None:
-        """Clear the histogram and start counting for a dwell, in whole milliseconds."""
+        """Clear histogram or FIFO and start counting for a dwell, in whole milliseconds."""
         shortest_s, longest_s = ACQUISITION_S
         if not shortest_s <= dwell_s <= longest_s:
             raise self._refused(
                 f"a dwell of {dwell_s:g} s", f"between 1 ms and {longest_s / 3600:g} h"
             )
-        self._library.call("ClearHistMem", self._index)
+        if not self._streams:
+            self._library.call("ClearHistMem", self._index)
+        elif not self._family.tells_sync_loss_t3:
+            self._settle()  # or the first look at the sync rate would keep the FIFO waiting
         self._library.call("StartMeas", self._index, round(dwell_s * 1e3))
-        self._counting, self._sync_lost = True, False
+        self._counting, self._sync_lost, self._flag_bits = True, False, 0
 
     def is_counting(self) -> bool:
         """Whether the dwell is still running."""
         if not self._counting:
             return False
         self._watch_sync()
+        if self._streams:
+            # As in the vendor's examples before each read: reading may take a flag away.
+            self._flag_bits |= self._library.integer("GetFlags", self._index)
         if self._library.integer("CTCStatus", self._index) == 0:
             return True
-        self.stop()
+        if not self._streams:  # there it would empty the FIFO
+            self.stop()
         return False
 
     def stop(self) -> None:
         """End the dwell now, if one runs."""
         if self._counting:
-            # Needed also after the time is up, before the histogram may be read.
+            # Needed also after the time is up, before the histogram may be read; empties the FIFO.
             self._library.call("StopMeas", self._index)
             self._counting = False
 
@@ -240,12 +300,51 @@ class PicoQuantCard:
         counts = np.zeros(self._length, dtype=np.uint32)
         pointer = counts.ctypes.data_as(POINTER(c_uint32))
         self._library.call("GetHistogram", self._index, pointer, self._settings.channel)
-        elapsed_ms = self._library.real("GetElapsedMeasTime", self._index)
-        bits = self._library.integer("GetFlags", self._index)
-        flags = {name for mask, name in self._family.flags if bits & mask}
+        live_s = self._live_s()
+        self._flag_bits |= self._library.integer("GetFlags", self._index)
+        return Histogram(counts[: self._bins].copy(), live_s, self._flags())
+
+    def read_records(self, into: NDArray[np.uint32]) -> int:
+        """Move records from the FIFO to the front of a buffer; returns how many."""
+        most = self._family.read_records
+        if into.dtype != np.uint32 or into.size < most or not into.flags.c_contiguous:
+            raise ValueError(f"the library writes up to {most} records without looking")
+        if not self._counting:
+            return 0
+        pointer = into.ctypes.data_as(POINTER(c_uint32))
+        size = (most,) if self._family.counts_reads else ()
+        return self._library.integer("ReadFiFo", self._index, pointer, *size)
+
+    def end_stream(self) -> StreamEnd:
+        """End the stream, whose records have been read, and tell how it went."""
+        self._flag_bits |= self._library.integer("GetFlags", self._index)
+        self.stop()
+        return StreamEnd(self._live_s(), self._flags())
+
+    # -- modes and flags ----------------------------------------------------------------------
+
+    @property
+    def _streams(self) -> bool:
+        return self._mode == MODE_T3
+
+    def _set_mode(self, mode: int) -> None:
+        """Initialise again if the mode changes: it loses every setting, and the calibration."""
+        if mode == self._mode:
+            return
+        self._mode = None  # should it fail, the next call tries again
+        self._library.call("Initialize", self._index, mode)
+        if self._library.has("Calibrate"):
+            self._library.call("Calibrate", self._index)
+        self._mode = mode
+
+    def _live_s(self) -> float:
+        return self._library.real("GetElapsedMeasTime", self._index) / 1e3
+
+    def _flags(self) -> frozenset[str]:
+        flags = {name for mask, name in self._family.flags if self._flag_bits & mask}
         if self._sync_lost:
             flags.add("sync-lost")
-        return Histogram(counts[: self._bins].copy(), elapsed_ms / 1e3, frozenset(flags))
+        return frozenset(flags)
 
     # -- settings, checked before anything is sent ------------------------------------------
 
@@ -364,7 +463,9 @@ class PicoQuantCard:
 
     def _watch_sync(self) -> None:
         """Look at the sync rate while counting, where no flag would tell of a loss."""
-        if self._counting and not self._family.tells_sync_loss:
+        family = self._family
+        tells = family.tells_sync_loss_t3 if self._streams else family.tells_sync_loss
+        if self._counting and not tells:
             self._sync_lost = self._sync_lost or self.sync_rate_hz() == 0
 
 

@@ -151,8 +151,48 @@ class Histogram:
     flags: frozenset[str] = field(default_factory=frozenset)
 
 
+@dataclass(frozen=True, slots=True)
+class StreamConfiguration:
+    """What the card made of the settings asked for, before it streams single photons.
+
+    Attributes
+    ----------
+    time_bin_ps, offset_ns, sync_divider
+        As in `CardConfiguration`.
+    record_type : int
+        Layout of the T3 records, as in the header tag ``TTResultFormat_TTTRRecType``.
+    channel : int
+        Input of the detector as the records number it, from 0.
+    fifo_records : int
+        How many records the card holds until they are read.
+    read_records : int
+        Most records that one read gives; buffers must have this size.
+    """
+
+    time_bin_ps: float
+    offset_ns: float
+    sync_divider: int
+    record_type: int
+    channel: int
+    fifo_records: int
+    read_records: int
+
+
+@dataclass(frozen=True, slots=True)
+class StreamEnd:
+    """What the card tells at the end of a stream."""
+
+    live_s: float
+    flags: frozenset[str] = field(default_factory=frozenset)
+
+
 class TcspcCard(Device, Protocol):
-    """The card that sorts photons by arrival time."""
+    """The card that sorts photons by arrival time, or streams them one by one (T3).
+
+    Histograms: `configure`, then `start`, `is_counting`, `read` for each dwell.
+    Streams: `configure_stream`, then `start`, `read_records` from any thread until the dwell is
+    over and nothing comes any more, then `end_stream`.
+    """
 
     def allowed_time_bins_ps(self) -> tuple[float, ...]:
         """Time bins the card can make, shortest first."""
@@ -160,10 +200,18 @@ class TcspcCard(Device, Protocol):
     def max_bins(self) -> int:
         """Longest histogram."""
 
+    def counter_max(self) -> int:
+        """Most counts that one bin can hold; the dwell ends early when one is full."""
+
     def configure(
         self, time_bin_ps: float, bins: int, offset_ns: float, sync_divider: int
     ) -> CardConfiguration:
         """Set the card up for histograms; returns what it really does."""
+
+    def configure_stream(
+        self, time_bin_ps: float, offset_ns: float, sync_divider: int, *, markers: bool = False
+    ) -> StreamConfiguration:
+        """Set the card up for T3 records, with the marker inputs listened to or not."""
 
     def sync_rate_hz(self) -> float:
         """Rate at the sync input, divider undone."""
@@ -172,16 +220,28 @@ class TcspcCard(Device, Protocol):
         """Rate at the detector input."""
 
     def start(self, dwell_s: float) -> None:
-        """Clear the histogram and start counting for a dwell."""
+        """Clear the histogram or the FIFO and start counting for a dwell."""
 
     def is_counting(self) -> bool:
         """Whether the dwell is still running."""
 
     def stop(self) -> None:
-        """End the dwell now, if one runs."""
+        """End the dwell now, if one runs; records not read by then are lost."""
 
     def read(self) -> Histogram:
         """The counts of the dwell that just ended."""
+
+    def read_records(self, into: NDArray[np.uint32]) -> int:
+        """Move records from the FIFO to the front of a buffer; returns how many, 0 if none wait.
+
+        Parameters
+        ----------
+        into : ndarray of uint32, shape (read_records,)
+            Contiguous.
+        """
+
+    def end_stream(self) -> StreamEnd:
+        """End the stream, whose records have been read, and tell how it went."""
 
 
 class Stage(Device, Protocol):
@@ -202,6 +262,9 @@ class Stage(Device, Protocol):
 
 class DetectorStage(Stage, Protocol):
     """The stage that carries the detector: x and y, image plane."""
+
+    def set_speed_um_per_s(self, speed_um_per_s: float | None) -> None:
+        """Speed of the moves that follow; None is the one the stage had when it was opened."""
 
 
 class SampleStage(Stage, Protocol):

@@ -7,10 +7,22 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from tplm_config import InstrumentProfile
 from tplm_config.devices import KinesisWheel
 from tplm_drivers.clock import Clock
-from tplm_drivers.roles import CardConfiguration, Device, DeviceError, Histogram, Identity, RoleName
+from tplm_drivers.roles import (
+    CardConfiguration,
+    Device,
+    DeviceError,
+    Histogram,
+    Identity,
+    RoleName,
+    StreamConfiguration,
+    StreamEnd,
+)
 from tplm_simulators import (
     DetectorStage,
     OpticsSettings,
@@ -26,6 +38,8 @@ from tplm_simulators.wire.kinesis import wheel_of
 
 RUNNING_SPEED = 20.0
 """Simulated seconds per real second behind real drivers, if the profile names no speed."""
+RECORD_TYPE = 0x00010307
+READ_RECORDS = 2**17
 ADVICE = "this is the virtual microscope: a fault was put in on purpose, or a limit was met"
 
 
@@ -124,14 +138,39 @@ class SimulatedCard(_Simulated):
     def max_bins(self) -> int:
         return self.microscope.card.max_bins
 
+    def counter_max(self) -> int:
+        return self.microscope.settings.detection.counter_max
+
     def configure(
         self, time_bin_ps: float, bins: int, offset_ns: float, sync_divider: int
     ) -> CardConfiguration:
-        base_ps = self.microscope.card.base_resolution_ps
-        offset_ps = round(offset_ns * 1e3 / base_ps) * base_ps
+        offset_ps = self._offset_ps(offset_ns)
         with _told(self.role):
             self.microscope.card.configure(time_bin_ps, bins, offset_ps, sync_divider)
         return CardConfiguration(time_bin_ps, bins, offset_ps / 1e3, sync_divider)
+
+    def configure_stream(
+        self, time_bin_ps: float, offset_ns: float, sync_divider: int, *, markers: bool = False
+    ) -> StreamConfiguration:
+        offset_ps = self._offset_ps(offset_ns)
+        card = self.microscope.card
+        with _told(self.role):
+            card.configure_stream(
+                time_bin_ps, offset_ps, sync_divider, record_type=RECORD_TYPE, markers=markers
+            )
+        return StreamConfiguration(
+            time_bin_ps=time_bin_ps,
+            offset_ns=offset_ps / 1e3,
+            sync_divider=sync_divider,
+            record_type=RECORD_TYPE,
+            channel=0,
+            fifo_records=card.fifo_records,
+            read_records=READ_RECORDS,
+        )
+
+    def _offset_ps(self, offset_ns: float) -> float:
+        base_ps = self.microscope.card.base_resolution_ps
+        return round(offset_ns * 1e3 / base_ps) * base_ps
 
     def sync_rate_hz(self) -> float:
         with _told(self.role):
@@ -157,6 +196,19 @@ class SimulatedCard(_Simulated):
         card = self.microscope.card
         with _told(self.role):
             return Histogram(card.histogram(), card.elapsed_s(), card.flags())
+
+    def read_records(self, into: NDArray[np.uint32]) -> int:
+        with _told(self.role):
+            records = self.microscope.card.read_records(min(into.size, READ_RECORDS))
+        into[: records.size] = records
+        return records.size
+
+    def end_stream(self) -> StreamEnd:
+        card = self.microscope.card
+        with _told(self.role):
+            flags = card.flags()
+            card.stop()
+            return StreamEnd(card.elapsed_s(), flags)
 
 
 class SimulatedStage(_Simulated):
@@ -184,6 +236,14 @@ class SimulatedStage(_Simulated):
             self._stage.stop()
 
 
+class SimulatedDetectorStage(SimulatedStage):
+    """The virtual detector stage, whose speed can be set."""
+
+    def set_speed_um_per_s(self, speed_um_per_s: float | None) -> None:
+        with _told(self.role):
+            self.microscope.detector_stage.set_speed_um_per_s(speed_um_per_s)
+
+
 class SimulatedTemperature(_Simulated):
     """The virtual cryostat."""
 
@@ -207,7 +267,7 @@ _CLASSES: dict[RoleName, type[_Simulated]] = {
     "shutter": SimulatedShutter,
     "power_meter": SimulatedPowerMeter,
     "card": SimulatedCard,
-    "detector_stage": SimulatedStage,
+    "detector_stage": SimulatedDetectorStage,
     "sample_stage": SimulatedStage,
     "temperature": SimulatedTemperature,
 }

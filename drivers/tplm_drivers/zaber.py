@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from zaber_motion import Units
-from zaber_motion.ascii import Connection
+from zaber_motion.ascii import Axis, Connection
 from zaber_motion.exceptions import (
     ConnectionClosedException,
     ConnectionFailedException,
@@ -21,7 +21,7 @@ from zaber_motion.exceptions import (
 from tplm_config import InstrumentProfile
 from tplm_config.devices import ZaberStage as ZaberSettings
 from tplm_drivers._translate import told
-from tplm_drivers._travel import Travel, refuse_beyond
+from tplm_drivers._travel import Travel, no_faster, refuse_beyond
 from tplm_drivers.clock import Clock
 from tplm_drivers.roles import DeviceError, Identity
 
@@ -29,6 +29,8 @@ HOMING_S = 180.0
 """Longest time for homing."""
 LOST_REFERENCE = ("WR", "WH")
 """Flags of an axis that does not know where it is."""
+VELOCITY_UNITS = 1.6384
+"""Native units of velocity for one microstep per second."""
 _GONE = (
     ConnectionClosedException,
     ConnectionFailedException,
@@ -61,6 +63,7 @@ class ZaberStage:
         self._clock = clock
         self._last_legs: dict[int, int] = {}
         self._lost = False
+        self._velocity = 0.0
         with self._told():
             self._connection = _open(settings)
             try:
@@ -112,7 +115,7 @@ class ZaberStage:
                     first = self._to_native(turn_um)
                 if first != target:
                     self._last_legs[n] = target
-                axis.move_absolute(first, Units.NATIVE, wait_until_idle=False)
+                self._start(axis, first)
 
     def is_moving(self) -> bool:
         """Whether any axis still moves; starts the second leg of those that need one."""
@@ -123,7 +126,7 @@ class ZaberStage:
                     continue
                 self._refuse_faults(n)
                 if n in self._last_legs:
-                    axis.move_absolute(self._last_legs.pop(n), Units.NATIVE, wait_until_idle=False)
+                    self._start(axis, self._last_legs.pop(n))
                     moving[n] = True
             return any(moving)
 
@@ -134,10 +137,28 @@ class ZaberStage:
             for axis in self._axes:
                 axis.stop(wait_until_idle=False)
 
+    def set_speed_um_per_s(self, speed_um_per_s: float | None) -> None:
+        """Speed of the moves that follow, the same for both axes; None is their ``maxspeed``.
+
+        It goes out with each move: ``maxspeed`` itself would outlive the program and the power.
+        """
+        if speed_um_per_s is None:
+            self._velocity = 0.0
+            return
+        with self._told():
+            own = min(axis.settings.get("maxspeed", Units.NATIVE) for axis in self._axes)
+        per_um_per_s = VELOCITY_UNITS / self._settings.microstep_um
+        speed_um_per_s = no_faster(self._role, speed_um_per_s, own / per_um_per_s)
+        self._velocity = float(max(round(speed_um_per_s * per_um_per_s), 1))
+
     def close(self) -> None:
         """Let go of the chain."""
         with contextlib.suppress(MotionLibException):  # it is gone already
             self._connection.close()
+
+    def _start(self, axis: Axis, place: int) -> None:
+        # a velocity of 0 is not sent: older firmware takes none
+        axis.move_absolute(place, Units.NATIVE, wait_until_idle=False, velocity=self._velocity)
 
     def _home_what_is_lost(self) -> None:
         lost = [axis for axis in self._axes if not axis.is_homed()]

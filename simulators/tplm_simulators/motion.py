@@ -3,6 +3,9 @@
 import math
 from dataclasses import dataclass
 
+_TOUCHING = 1e-9
+"""Two places are the same if they are closer than this share of the distance of the marks."""
+
 
 @dataclass(frozen=True, slots=True)
 class Travel:
@@ -74,3 +77,42 @@ class Travel:
             else:
                 travelled = self.acceleration * ramp_s * (passed_s - 0.5 * ramp_s)
         return self.start + math.copysign(travelled, self.target - self.start)
+
+    def time_at(self, place: float) -> float:
+        """When it is at a place between start and target, device time, s."""
+        distance = abs(self.target - self.start)
+        travelled = min(abs(place - self.start), distance)
+        left = distance - travelled
+        if math.isinf(self.acceleration):
+            return self.begin_s + travelled / self.speed
+        ramp_s = self._ramp_s
+        ramp = 0.5 * self.acceleration * ramp_s**2
+        if travelled <= ramp:
+            return self.begin_s + math.sqrt(2 * travelled / self.acceleration)
+        if left < ramp:
+            return self.end_s - math.sqrt(2 * left / self.acceleration)
+        return self.begin_s + travelled / (self.acceleration * ramp_s) + 0.5 * ramp_s
+
+    def times_at_marks(
+        self, zero: float, spacing: float, from_s: float, to_s: float
+    ) -> list[float]:
+        """When it comes to evenly spaced marks, after `from_s` and not after `to_s`, in order.
+
+        It does not come to a mark at the start, but to one at the target.
+
+        Parameters
+        ----------
+        zero, spacing
+            Place of one mark, and the distance between two.
+        from_s, to_s
+            Device time, s.
+        """
+        ahead = math.copysign(1 / spacing, self.target - self.start)
+
+        def passed(place: float) -> int:
+            return math.floor((place - zero) * ahead + _TOUCHING)
+
+        first = max(passed(self.start) + 1, passed(self.place_at(from_s)))
+        last = min(passed(self.target), passed(self.place_at(to_s)) + 1)
+        times_s = (self.time_at(zero + mark / ahead) for mark in range(first, last + 1))
+        return [time_s for time_s in times_s if from_s < time_s <= to_s]

@@ -66,9 +66,9 @@ class Layout:
         per_bin = round(self.time_bin_ps / self.grid_ps)
         first = round(self.offset_ps / self.grid_ps)
         seen = period[first : first + self.bins * per_bin]
-        padded = np.zeros(self.bins * per_bin)
-        padded[: seen.size] = seen
-        sums: NDArray[np.float64] = padded.reshape(self.bins, per_bin).sum(axis=1)
+        sums = np.zeros(self.bins)
+        lit = -(-seen.size // per_bin)
+        sums[:lit] = np.add.reduceat(seen, np.arange(0, seen.size, per_bin)) if lit else 0.0
         return sums
 
 
@@ -212,6 +212,10 @@ class Scene:
     def sync_rate_hz(self) -> float:
         """Sync pulses per second."""
         return self._laser.pulse_rate_hz()
+
+    def marker_times_s(self, from_s: float, to_s: float) -> list[float]:
+        """When marker input 1 of the card had a pulse, after `from_s` and not after `to_s`."""
+        return self._detector_stage.trigger_times_s(from_s, to_s)
 
     def _steady_power_nw(self, time_s: float) -> float:
         return self._laser.output_nw() * self._attenuator.transmission_at(time_s)

@@ -37,7 +37,8 @@ class Stage(Device):
     ) -> None:
         super().__init__(name, bench)
         self._settings = settings
-        self._step_s = step_um / settings.speed_um_per_s
+        self._step_um = step_um
+        self._speeds_um_per_s = [settings.speed_um_per_s] * axes
         self._rng = rng
         self._travels = [Travel.rest(0.0)] * axes
         self._errors_um = [0.0] * axes
@@ -52,6 +53,17 @@ class Stage(Device):
         """Whether any axis still moves."""
         with self._answering():
             return self._stalled or self._is_moving_at(self._now_s())
+
+    def set_axis_speed_um_per_s(self, axis: int, speed_um_per_s: float | None) -> None:
+        """Speed of the moves of one axis that follow; None = that of the settings."""
+        with self._answering():
+            fastest = self._settings.speed_um_per_s
+            speed = fastest if speed_um_per_s is None else speed_um_per_s
+            if not 0 < speed <= fastest:
+                raise self._fault(
+                    f"refuses a speed of {speed:g} µm/s: allowed are up to {fastest:g} µm/s"
+                )
+            self._speeds_um_per_s[axis] = speed
 
     def stop(self) -> None:
         """Stop where it is, at once."""
@@ -74,8 +86,9 @@ class Stage(Device):
         """Give a small step while it moves, for ever at rest."""
         if not self._is_moving_at(time_s):
             return math.inf
-        ends_s = [travel.end_s for travel in self._travels if travel.is_moving_at(time_s)]
-        return min(time_s + self._step_s, *ends_s)
+        moving = [travel for travel in self._travels if travel.is_moving_at(time_s)]
+        step_s = self._step_um / max(travel.speed for travel in moving)
+        return min(time_s + step_s, *(travel.end_s for travel in moving))
 
     def _move(self, target_um: tuple[float, ...]) -> None:
         with self._changing():
@@ -87,19 +100,29 @@ class Stage(Device):
                     )
             if self._stalled:
                 return
-            now_s = self._now_s()
             self._travels = [
-                Travel(
-                    start=travel.place_at(now_s),
-                    target=place_um,
-                    begin_s=now_s,
-                    speed=self._settings.speed_um_per_s,
-                    acceleration=self._settings.acceleration_um_per_s2,
+                self._travel(travel, place_um, speed)
+                for travel, place_um, speed in zip(
+                    self._travels, target_um, self._speeds_um_per_s, strict=True
                 )
-                for travel, place_um in zip(self._travels, target_um, strict=True)
             ]
             errors = self._rng.normal(0.0, self._settings.repeatability_um, len(target_um))
             self._errors_um = errors.tolist()
+
+    def _travel(self, before: Travel, target_um: float, speed_um_per_s: float) -> Travel:
+        now_s = self._now_s()
+        if before.is_moving_at(now_s) and (before.target, before.speed) == (
+            target_um,
+            speed_um_per_s,
+        ):
+            return before  # controllers command one axis and leave the other on its way
+        return Travel(
+            start=before.place_at(now_s),
+            target=target_um,
+            begin_s=now_s,
+            speed=speed_um_per_s,
+            acceleration=self._settings.acceleration_um_per_s2,
+        )
 
     def _freeze(self) -> None:
         now_s = self._now_s()
@@ -147,6 +170,25 @@ class DetectorStage(Stage):
     def move_to(self, x_um: float, y_um: float) -> None:
         """Start moving; returns at once."""
         self._move((x_um, y_um))
+
+    def set_speed_um_per_s(self, speed_um_per_s: float | None) -> None:
+        """Speed of the moves that follow, for each axis; None = that of the settings."""
+        for axis in range(len(self._travels)):
+            self.set_axis_speed_um_per_s(axis, speed_um_per_s)
+
+    def trigger_times_s(self, from_s: float, to_s: float) -> list[float]:
+        """When a moving axis gave a pulse, after `from_s` and not after `to_s`, in order (truth).
+
+        The step counters give them, which know nothing of the error of the arrival.
+        """
+        spacing_um, zero_um = self._settings.trigger_um, self._settings.trigger_zero_um
+        if spacing_um == 0:
+            return []
+        return sorted(
+            time_s
+            for travel in self._travels
+            for time_s in travel.times_at_marks(zero_um, spacing_um, from_s, to_s)
+        )
 
     def place_um_at(self, time_s: float) -> tuple[float, float]:
         """Where it really is at a time, µm (truth)."""

@@ -21,6 +21,8 @@ JSON_KEYS = [
     "lifetime_1e_ns",
     "diffusion_length_nm",
     "t_max_ns",
+    "time_zero_ns",
+    "time_zero_from",
     "warnings",
 ]
 FADING = ta.Revisits(np.arange(5.0), np.array([9e4, 8e4, 7e4, 6e4, 5e4]))

@@ -119,7 +119,20 @@ REFUSED: list[tuple[str, LineScan, InstrumentProfile, str, list[str]]] = [
         "irf.sample_y_um",
         ["found -3000"],
     ),
-    ("photons", plan(card={"mode": "t3"}), profile(), "card.mode", ['"t3"', '"histogram"']),
+    (
+        "flown too fast",
+        plan(card={"mode": "t3"}, fly={}, dwell_s=0.01),
+        profile(),
+        "dwell_s",
+        ["a step every 0.01 s is", "allows 2000 µm/s; use a longer dwell"],
+    ),
+    (
+        "no room to run up",
+        plan(card={"mode": "t3"}, fly={}, dwell_s=50, half_range_um=25.2),
+        profile(),
+        "",
+        ["the run-up of a flown line needs the detector stage at", "from -12500 to 12500"],
+    ),
 ]
 
 

@@ -24,7 +24,7 @@ PLANS = [
     (
         LINE + "[card]\ntime_bin = 3",
         "card.time_bin",
-        "unknown key; did you mean 'time_bin_ps'? allowed here: mode, offset_ns, range_ns, sync_",
+        "unknown key; did you mean 'time_bin_ps'? allowed here: mode, offset_ns, range_ns, raw, ",
     ),
     (
         LINE + "power_nw = 1",

@@ -15,7 +15,12 @@ LINE = LineScan(half_range_um=1, positions=5, dwell_s=0.5, passes=2, card=CARD, 
 
 
 def write_counts(
-    path: Path, plan: ScanPlan = LINE, skip: tuple[int, ...] = (), **header: Any
+    path: Path,
+    plan: ScanPlan = LINE,
+    skip: tuple[int, ...] = (),
+    sync_rate_hz: float = 2.5e6,
+    per_bin: float = 5,
+    **header: Any,
 ) -> Scan:
     """A scan of random counts without the places in `skip`."""
     rng = np.random.default_rng(1)
@@ -26,12 +31,12 @@ def write_counts(
             live_s=visit.dwell_s,
             stage_x_um=0.0,
             stage_y_um=0.0,
-            sync_rate_hz=2.5e6,
+            sync_rate_hz=sync_rate_hz,
             count_rate_hz=100.0,
             temperature_k=math.nan,
             power_nw=math.nan,
             flags=frozenset(),
-            counts=rng.poisson(5, plan.card.bins).astype(np.uint32),
+            counts=rng.poisson(per_bin, plan.card.bins).astype(np.uint32),
         )
         for visit in plan.visits()
         if visit.position_index not in skip

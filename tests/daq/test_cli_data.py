@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.daq.curve_files import decay, write_sdt
 from tests.daq.ptu_files import GENERIC, random_stream, write_ptu
 from tests.daq.scan_files import CARD, write_counts
 from tplm_analysis import synthetic_map
@@ -18,7 +19,7 @@ from tplm_daq.tables import read_map
 KEYS = [
     "method", "model", "d_cm2_per_s", "d_stderr_cm2_per_s", "sigma0_nm", "center_um",
     "background_per_bin", "alpha", "alpha_stderr", "lifetime_1e_ns", "diffusion_length_nm",
-    "t_max_ns", "warnings",
+    "t_max_ns", "time_zero_ns", "time_zero_from", "warnings",
 ]  # fmt: skip
 
 
@@ -166,6 +167,41 @@ def test_import_export_analyze(measured: Path, run: Any, refused: Any) -> None:
         json.loads(run("analyze", measured / f"film.{k}", "--json")[0]) for k in ("h5", "npz")
     ]
     assert by_file[0]["d_cm2_per_s"] == by_file[1]["d_cm2_per_s"]
+
+
+def test_photons_there_and_back(run: Any, refused: Any, tmp_path: Path) -> None:
+    scan = write_counts(tmp_path / "a.h5")
+    export = ["export", tmp_path / "a.h5", "--format", "ptu", "--out", tmp_path / "photons"]
+    out, err = run(*export)
+    assert out == f"wrote {tmp_path / 'photons'}\n"
+    assert "their order of arrival is not known and was drawn at random" in err
+    assert "exists already" in refused(*export)
+    run(
+        "import", tmp_path / "photons" / "*.ptu",
+        "--positions", tmp_path / "photons" / "positions.csv", "--out", tmp_path / "b.h5",
+    )  # fmt: skip
+    back, expected = read_scan(tmp_path / "b.h5").map(), scan.map()
+    for name in ("counts", "x_um", "t_ns", "exposure_s"):
+        np.testing.assert_array_equal(getattr(back, name), getattr(expected, name))
+    found = json.loads(run(*export[:-1], tmp_path / "one.ptu", "--json")[0])
+    assert found["file"] == str(tmp_path / "one.ptu")
+    assert "Made from histograms" in found["warnings"][0]
+    assert "the file exists already" in refused(*export[:-1], tmp_path / "one.ptu")
+
+
+def test_import_curves(run: Any, refused: Any, tmp_path: Path) -> None:
+    write_sdt(tmp_path / "a.sdt", np.stack([decay(256), decay(256, 1)]))
+    write_sdt(tmp_path / "b.sdt", np.stack([decay(256, 2), decay(256, 3)]))
+    (tmp_path / "places.csv").write_text("file,x_um\na.sdt,0\nb.sdt,1\n")
+    arguments = [
+        "import", tmp_path / "*.sdt", "--positions", tmp_path / "places.csv",
+        "--out", tmp_path / "film.h5",
+    ]  # fmt: skip
+    assert "a.sdt: there are photons in the curves 0, 1; choose one" in refused(*arguments)
+    assert "a.sdt: curve 2 was asked for" in refused(*arguments, "--channel", 2)
+    found = json.loads(run(*arguments, "--channel", 1, "--json")[0])
+    assert (found["bins"], found["sync_rate_hz"]) == (256, 20e6)
+    assert found["counts"] == decay(256, 1).sum() + decay(256, 3).sum()
 
 
 def test_import_passes_warnings_on(measured: Path, run: Any) -> None:

@@ -1,4 +1,4 @@
-"""Scan files from .ptu files."""
+"""Scan files from .ptu, .phu and .sdt files."""
 
 import math
 from datetime import datetime, timedelta
@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.daq.curve_files import decay, measure_info, write_phu, write_sdt
 from tests.daq.ptu_files import GENERIC, random_stream, write_ptu
 from tplm_config import InputError, PositionScan
-from tplm_daq.importing import import_ptu
-from tplm_daq.ptu import read_ptu
+from tplm_daq.importing import import_files
 from tplm_daq.store import Scan
+from tplm_daq.t3 import read_ptu
 
 NOON = datetime.fromisoformat("2024-02-29T12:00")
 
@@ -42,7 +43,7 @@ def table(folder: Path, text: str) -> Path:
 
 def run(folder: Path, text: str, files: list[Path] | None = None, **options: Any) -> Scan:
     files = sorted(folder.glob("*.ptu")) if files is None else files
-    return import_ptu(files, table(folder, text), folder / "out.h5", **options)
+    return import_files(files, table(folder, text), folder / "out.h5", **options)
 
 
 # -- what is made --------------------------------------------------------------------------------
@@ -150,6 +151,56 @@ def test_names_are_taken_from_the_files_given(tmp_path: Path) -> None:
     assert run(tmp_path, "file,x_um\np1.ptu,0\ndata/p0.ptu,1\n", files).complete
 
 
+def test_sdt_files(tmp_path: Path) -> None:
+    pages = np.stack([decay(256, 1), decay(256, 2)])
+    write_sdt(tmp_path / "a.sdt", pages)
+    late = measure_info(256, time=b"12:40:00", stop_time=0.5)
+    write_sdt(tmp_path / "b.sdt", pages[::-1], info=late)
+    files = [tmp_path / "b.sdt", tmp_path / "a.sdt"]
+    with pytest.raises(InputError, match=r"photons in the curves 0, 1; choose one with --channel"):
+        run(tmp_path, "file,x_um\nb.sdt,1\na.sdt,0\n", files)
+    scan = run(tmp_path, "file,x_um\nb.sdt,1\na.sdt,0\n", files, channel=1)
+    np.testing.assert_array_equal(scan.map().counts, [pages[1], pages[0]])
+    np.testing.assert_allclose(scan.map().t_ns, (np.arange(256) + 0.5) * 50 / 256)
+    assert scan.map().exposure_s.tolist() == [2, 0.5]
+    assert scan.sync_rate_hz == scan.plan.excitation.repetition_rate_hz == 20e6
+    assert scan.plan.card.mode == "histogram"
+    assert scan.plan.notes == "imported from 2 .sdt files"
+    assert scan.columns["started_s"].tolist() == [0, 600]
+    assert scan.header.identities["card"].model == "SPC-150"
+    assert scan.journal[0]["record_type"] == ["SDT decay curve"]
+    (warning,) = scan.journal[0]["warnings"]
+    assert warning == "b.sdt: The measurement was stopped after 0.5 of 2 s."
+
+
+def test_phu_files(tmp_path: Path) -> None:
+    for i in range(3):
+        offset = {"HistResDscr_MDescOffset": [20]}
+        write_phu(tmp_path / f"p{i}.phu", decay(3125, i), **offset)
+    files = sorted(tmp_path.glob("*.phu"))
+    scan = run(tmp_path, "file,x_um\np0.phu,0\np1.phu,1\np2.phu,2\n", files)
+    np.testing.assert_array_equal(scan.map().counts, [decay(3125, i) for i in range(3)])
+    assert scan.map().t_ns[0] == 20.032
+    assert scan.header.offset_ns == scan.plan.card.offset_ns == 20
+    assert scan.map().exposure_s.tolist() == [0.9] * 3
+    assert scan.journal[0]["warnings"] == []
+
+
+def test_an_unknown_pulse_rate_stays_unknown(tmp_path: Path) -> None:
+    write_phu(tmp_path / "a.phu", decay(100), HistResDscr_SyncRate=...)
+    info = measure_info(100, tac_r=6.4e-9, min_sync_rate=-1.0)
+    write_sdt(tmp_path / "b.sdt", decay(100)[None], info=info)
+    files = [tmp_path / "a.phu", tmp_path / "b.sdt"]
+    scan = run(tmp_path, "file,x_um\na.phu,0\nb.sdt,1\n", files)
+    assert scan.sync_rate_hz is None
+    assert scan.plan.excitation.repetition_rate_hz is None
+    assert np.isnan(scan.columns["sync_rate_hz"]).all()
+    assert scan.plan.notes == "imported from 2 .phu and .sdt files"
+    assert scan.journal[0]["warnings"] == [
+        f"{name}: The file does not tell the pulse rate." for name in ("a.phu", "b.sdt")
+    ]
+
+
 # -- what is refused ----------------------------------------------------------------------------
 
 
@@ -188,9 +239,9 @@ def test_a_table_that_is_no_text(tmp_path: Path) -> None:
     files = write_ptus(tmp_path, 1)
     (tmp_path / "positions.csv").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(InputError, match="not UTF-8 text"):
-        import_ptu(files, tmp_path / "positions.csv", tmp_path / "out.h5")
+        import_files(files, tmp_path / "positions.csv", tmp_path / "out.h5")
     with pytest.raises(InputError, match="no such file"):
-        import_ptu(files, tmp_path / "none.csv", tmp_path / "out.h5")
+        import_files(files, tmp_path / "none.csv", tmp_path / "out.h5")
 
 
 def test_files_of_the_same_name(tmp_path: Path) -> None:
@@ -216,6 +267,7 @@ def test_a_file_given_twice(tmp_path: Path) -> None:
         ({"MeasDesc_GlobalResolution": 180e-9}, "has 2812 bins .* the same repetition rate"),
         ({"channel": 5}, "the photons are in channel 5, those of .*p0.ptu in channel 0"),
         ({"Measurement_Mode": 2}, "T2 file"),
+        ({"MeasDesc_Offset": 5}, "first bin lies 5 ns after the sync; that of .*p0.ptu 0 ns"),
     ],
 )
 def test_files_that_do_not_belong_together(
@@ -242,6 +294,33 @@ def test_an_unknown_live_time(tmp_path: Path) -> None:
     assert scan.map().exposure_s.tolist() == [2.5]
 
 
+def test_a_file_that_does_not_tell_its_time(tmp_path: Path) -> None:
+    write_sdt(tmp_path / "a.sdt", decay(256)[None], info=measure_info(256, col_t=0.0))
+    files = [tmp_path / "a.sdt"]
+    with pytest.raises(InputError, match="a.sdt: .* gives 0 s .* add a column exposure_s to"):
+        run(tmp_path, "file,x_um\na.sdt,0\n", files)
+    scan = run(tmp_path, "file,x_um,exposure_s\na.sdt,0,1.5\n", files)
+    assert scan.map().exposure_s.tolist() == [1.5]
+
+
+def test_files_of_unequal_length_without_a_pulse_rate(tmp_path: Path) -> None:
+    for name, bins in (("a.phu", 100), ("b.phu", 200)):
+        write_phu(tmp_path / name, decay(bins), HistResDscr_SyncRate=...)
+    with pytest.raises(InputError, match=r"a.phu: .* has 100 bins \(unknown pulse rate\)"):
+        run(tmp_path, "file,x_um\na.phu,0\nb.phu,1\n", [*tmp_path.glob("*.phu")])
+
+
+def test_a_file_of_another_kind(tmp_path: Path) -> None:
+    (tmp_path / "a.spc").write_bytes(b"x")
+    with pytest.raises(InputError, match=r"ends in '.spc'; allowed: .ptu, .phu, .sdt"):
+        run(tmp_path, "file,x_um\na.spc,0\n", [tmp_path / "a.spc"])
+
+
+def test_endings_in_capitals(tmp_path: Path) -> None:
+    write_sdt(tmp_path / "A.SDT", decay(256)[None])
+    assert run(tmp_path, "file,x_um\nA.SDT,0\n", [tmp_path / "A.SDT"]).complete
+
+
 def test_one_bin_is_no_decay(tmp_path: Path) -> None:
     records = np.array([1, 2], dtype=np.uint32)
     write_ptu(tmp_path / "a.ptu", GENERIC, records, MeasDesc_Resolution=150e-9)
@@ -253,12 +332,12 @@ def test_the_file_to_make(tmp_path: Path) -> None:
     files = write_ptus(tmp_path, 1)
     rows = table(tmp_path, "file,x_um\np0.ptu,0\n")
     with pytest.raises(InputError, match=r"ends in .h5"):
-        import_ptu(files, rows, tmp_path / "out.dat")
+        import_files(files, rows, tmp_path / "out.dat")
     with pytest.raises(InputError, match="does not exist"):
-        import_ptu(files, rows, tmp_path / "no" / "out.h5")
+        import_files(files, rows, tmp_path / "no" / "out.h5")
     (tmp_path / "out.h5").write_text("precious")
     with pytest.raises(InputError, match="exists already"):
-        import_ptu(files, rows, tmp_path / "out.h5")
+        import_files(files, rows, tmp_path / "out.h5")
     assert (tmp_path / "out.h5").read_text() == "precious"
 
 
@@ -275,6 +354,6 @@ def test_damaged_texts_do_no_harm(tmp_path: Path) -> None:
 
 def test_more_names_than_a_journal_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_ptus(tmp_path, 1)
-    monkeypatch.setattr("tplm_daq.importing.JOURNAL_BYTES", 1100)
+    monkeypatch.setattr("tplm_daq.importing.files.JOURNAL_BYTES", 1100)
     with pytest.raises(InputError, match="do not fit into one scan file"):
         run(tmp_path, "file,x_um\np0.ptu,0\n")

@@ -12,16 +12,19 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.daq.curve_files import decay, phu_bytes, sdt_bytes
 from tests.daq.ptu_files import GENERIC, ptu_bytes, random_stream
 from tests.daq.scan_files import write_counts
 from tplm_config import InputError, load_plan, load_profile
 from tplm_daq.cli import main
-from tplm_daq.importing import import_ptu
+from tplm_daq.importing import import_files
 from tplm_daq.tables import read_map
 
 RUBBISH = bytes(range(256)) * 8
 RECORDS = random_stream(GENERIC, 50, np.random.default_rng(3), channels=1, dtimes=3000)
 PTU = ptu_bytes(GENERIC, RECORDS)
+PHU = phu_bytes(decay(100))
+SDT = sdt_bytes(decay(100)[None])
 PROFILE = """
 name = "mine"
 [optics]
@@ -170,6 +173,30 @@ PTUS: dict[str, Content] = {
     "two channels": ptu_bytes(GENERIC, random_stream(GENERIC, 99, np.random.default_rng(3))),
     "missing": lambda path: None,
 }
+PHUS: dict[str, Content] = {
+    "empty": b"",
+    "binary": RUBBISH,
+    "half a header": PHU[:400],
+    "no curve": PHU[:-400],
+    "a ptu file": PTU,
+    "offset far off": phu_bytes(decay(100), HistResDscr_DataOffset=[2**40]),
+    "resolution NaN": phu_bytes(decay(100), HistResDscr_MDescResolution=[float("nan")]),
+    "no time": phu_bytes(decay(9), HistResDscr_MDescStopAfter=..., HistResDscr_MDescAcquisTime=...),
+    "two curves": phu_bytes(decay(100), decay(100)),
+    "a bin": phu_bytes(decay(1)),
+    "missing": lambda path: None,
+}
+SDTS: dict[str, Content] = {
+    "empty": b"",
+    "binary": RUBBISH,
+    "half a header": SDT[:20],
+    "half": SDT[: len(SDT) // 2],
+    "almost whole": SDT[:-1],
+    "texts gone": SDT[:42] + bytes(100) + SDT[142:],
+    "an image": sdt_bytes(decay(100)[None], kind=0x68),
+    "two curves": sdt_bytes(decay(100)[None], decay(100)[None]),
+    "missing": lambda path: None,
+}
 H5: dict[str, Content] = {
     "empty": b"",
     "binary": RUBBISH,
@@ -210,7 +237,7 @@ def make(folder: Path, kind: str, content: Content) -> tuple[str, list[str]]:
             return name, ["check", str(path)]
         case "profile":
             return name, ["check", "line", "--profile", str(path)]
-        case "ptu":
+        case "ptu" | "phu" | "sdt":
             (folder / "places.csv").write_text(f"file,x_um\n{name},0\n")
             out = str(folder / "out.h5")
             places = str(folder / "places.csv")
@@ -226,6 +253,8 @@ def make(folder: Path, kind: str, content: Content) -> tuple[str, list[str]]:
         *cases("npz", NPZ),
         *cases("csv", CSV),
         *cases("ptu", PTUS),
+        *cases("phu", PHUS),
+        *cases("sdt", SDTS),
         *cases("h5", H5),
     ],
 )
@@ -289,14 +318,14 @@ def as_import(path: Path) -> None:
     table.write_text(f"file,x_um\n{path.name},0\n")
     out = path.with_name("out.h5")
     out.unlink(missing_ok=True)
-    import_ptu([path], table, out)
+    import_files([path], table, out)
 
 
 def as_positions(path: Path) -> None:
     file, out = path.with_name("sound.ptu"), path.with_name("out.h5")
     file.write_bytes(PTU)
     out.unlink(missing_ok=True)
-    import_ptu([file], path, out)
+    import_files([file], path, out)
 
 
 READERS: dict[str, Callable[[Path], Any]] = {
@@ -306,6 +335,8 @@ READERS: dict[str, Callable[[Path], Any]] = {
     "a.plan": load_plan,
     "a.profile": load_profile,
     "a.ptu": as_import,
+    "a.phu": as_import,
+    "a.sdt": as_import,
     "a.positions": as_positions,
 }
 
@@ -330,7 +361,8 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
     }
     for name, text in texts.items():
         (folder / name).write_text(text)
-    (folder / "a.ptu").write_bytes(PTU)
+    for name, data in (("a.ptu", PTU), ("a.phu", PHU), ("a.sdt", SDT)):
+        (folder / name).write_bytes(data)
     return folder
 
 
@@ -342,7 +374,7 @@ def test_the_sound_files_are_sound(name: str, sound: Path) -> None:
 # Flipped bytes make libhdf5 itself crash or hang now and then, so .h5 is only cut.
 @fuzz
 @given(
-    name=st.sampled_from(["a.npz", "a.csv", "a.plan", "a.profile", "a.ptu", "a.positions"]),
+    name=st.sampled_from(sorted(READERS.keys() - {"a.h5"})),
     flips=st.lists(
         st.tuples(st.floats(0, 1, exclude_max=True), st.integers(1, 255)), min_size=1, max_size=4
     ),

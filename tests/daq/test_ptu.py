@@ -30,9 +30,7 @@ from tests.daq.ptu_files import (
     write_ptu,
 )
 from tplm_config import InputError
-from tplm_daq import ptu
-from tplm_daq.ptu import read_ptu
-from tplm_daq.t3 import T3Format
+from tplm_daq.t3 import T3Format, read_ptu, reading
 
 SAMPLE = Path(__file__).parents[3] / "shared/data/picoquant-sample-data/v20_t3.ptu"
 needs_sample = pytest.mark.skipif(
@@ -131,7 +129,7 @@ def test_the_header_and_the_time_axis(tmp_path: Path) -> None:
 def test_blocks_do_not_show(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write_ptu(tmp_path / "a.ptu", GENERIC, RECORDS)
     whole = read_ptu(path)
-    monkeypatch.setattr(ptu, "_BLOCK_RECORDS", 7)
+    monkeypatch.setattr(reading, "_BLOCK_RECORDS", 7)
     np.testing.assert_array_equal(read_ptu(path).counts, whole.counts)
 
 
@@ -241,7 +239,7 @@ def test_a_file_that_shrinks_while_it_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = write_ptu(tmp_path / "a.ptu", GENERIC, RECORDS)
-    monkeypatch.setattr(ptu, "_record_count", lambda *args: 3000)
+    monkeypatch.setattr(reading, "_record_count", lambda *args: 3000)
     assert "2000 of 3000 records" in read_ptu(path).warnings[0]
 
 

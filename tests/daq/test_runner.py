@@ -250,11 +250,12 @@ def test_laser_on_and_shutter_jammed_is_shouted(tmp_path: Path) -> None:
         assert "MAY STILL BE ON" in outcome.message
 
 
-def test_count_rate_above_the_limit_blocks_the_light(tmp_path: Path) -> None:
-    with rig("limits.detector_count_rate_hz=9000") as it:
+def test_count_rate_above_the_limit_ends_the_run_if_nobody_comes(tmp_path: Path) -> None:
+    with rig("limits.detector_count_rate_hz=9000", "limits.pause_timeout_s=0.1") as it:
         outcome, _ = it.scan(small_plan(), tmp_path / "a.h5")
         assert outcome.ending is Ending.FAILED
         assert "light was blocked" in outcome.message
+        assert "nobody came" in outcome.message
         assert it.dark
 
 
@@ -309,8 +310,8 @@ def test_every_event_is_json(tmp_path: Path) -> None:
         it.scan(small_plan(), tmp_path / "a.h5")
         names = {to_json(event)["event"] for event in it.events}
         assert names == {
-            "run-started", "state-changed", "visit-started", "visit-measured", "visit-stored",
-            "run-ended",
+            "run-started", "state-changed", "visit-started", "rates", "visit-measured",
+            "visit-stored", "run-ended",
         }  # fmt: skip
         for event in it.events:
             text = json.dumps(to_json(event), allow_nan=False)

@@ -9,6 +9,7 @@ import pytest
 from tests.drivers.bench import microscope_of, opened
 from tests.drivers.typed_roles import assembled
 from tplm_config import load_profile
+from tplm_daq.t3 import T3_FORMATS, T3Decoder
 from tplm_drivers import DeviceError, Histogram, Identity, Instrument, roles
 from tplm_drivers.simulated import SimulatedBench
 from tplm_simulators import VirtualFault
@@ -84,10 +85,13 @@ CALLS: list[tuple[str, str, Callable[[Instrument], object]]] = [
     ("card", "card", lambda i: i.card.is_counting()),
     ("card", "card", lambda i: i.card.stop()),
     ("card", "card", lambda i: i.card.read()),
+    ("card", "card", lambda i: i.card.configure_stream(100, 0, 1)),
+    ("card", "card", lambda i: i.card.end_stream()),
     ("detector_stage", "detector_stage", lambda i: i.detector_stage.position_um()),
     ("detector_stage", "detector_stage", lambda i: i.detector_stage.move_to((1, 2))),
     ("detector_stage", "detector_stage", lambda i: i.detector_stage.is_moving()),
     ("detector_stage", "detector_stage", lambda i: i.detector_stage.stop()),
+    ("detector_stage", "detector_stage", lambda i: i.detector_stage.set_speed_um_per_s(100)),
     ("sample_stage", "sample_stage", lambda i: i.sample_stage.position_um()),
     ("sample_stage", "sample_stage", lambda i: i.sample_stage.move_to((1, 2, 3))),
     ("sample_stage", "sample_stage", lambda i: i.sample_stage.is_moving()),
@@ -118,7 +122,10 @@ REFUSED: list[tuple[str, Callable[[Instrument], object], str]] = [
     ("attenuator", lambda i: i.attenuator.set_transmission(1.5), "refuses"),
     ("card", lambda i: i.card.configure(33, 256, 0, 1), "card: "),
     ("card", lambda i: i.card.configure(25, 10**6, 0, 1), "card: "),
+    ("card", lambda i: i.card.configure_stream(33, 0, 1), "card: "),
+    ("card", lambda i: i.card.read_records(np.empty(2**17, np.uint32)), "refuses to give records"),
     ("detector_stage", lambda i: i.detector_stage.move_to((1e6, 0)), "limits"),
+    ("detector_stage", lambda i: i.detector_stage.set_speed_um_per_s(1e6), "refuses a speed"),
     ("sample_stage", lambda i: i.sample_stage.move_to((0, 0, 1e6)), "limits"),
     ("temperature", lambda i: i.temperature.set_set_point_k(5000), "refuses"),
 ]
@@ -211,6 +218,67 @@ def test_the_card_counts_for_a_dwell() -> None:
         assert histogram.counts.sum() > 100
         assert histogram.live_s == pytest.approx(0.5, rel=1e-3)
         assert histogram.flags == frozenset()
+
+
+def test_the_card_streams_the_photons_of_a_dwell() -> None:
+    with opened("simulation.detection.fifo_records=500000") as i:
+        assert i.card.counter_max() == 2**32 - 1
+        made = i.card.configure_stream(200, 1.01, 2, markers=True)
+        assert made == roles.StreamConfiguration(200, 1.0, 2, 0x00010307, 0, 500_000, 2**17)
+        i.laser.set_emission(True)
+        i.shutter.set_open(True)
+        i.card.start(2)
+        expected = microscope_of(i).card.expected_rates().total_hz * 2
+        i.clock.wait(1)
+        assert i.card.is_counting()
+        buffer = np.zeros(made.read_records, dtype=np.uint32)
+        decoder = T3Decoder(T3_FORMATS[made.record_type])
+        decoder.feed(buffer[: i.card.read_records(buffer)])
+        early = decoder.photons
+        assert early == pytest.approx(expected / 2, rel=0.1)
+        i.clock.wait(1.1)
+        assert not i.card.is_counting()
+        decoder.feed(buffer[: i.card.read_records(buffer)])
+        assert i.card.read_records(buffer) == 0
+        assert decoder.photons == decoder.histogram[made.channel].sum() > 1.5 * early
+        assert i.card.end_stream() == roles.StreamEnd(pytest.approx(2), frozenset())  # type: ignore[arg-type]
+
+
+def test_a_fifo_that_is_not_read_runs_over_and_is_told() -> None:
+    with opened("simulation.detection.fifo_records=1024") as i:
+        made = i.card.configure_stream(200, 0, 1)
+        i.laser.set_emission(True)
+        i.shutter.set_open(True)
+        i.card.start(2)
+        i.clock.wait(2.1)
+        assert i.card.read_records(np.zeros(made.read_records, dtype=np.uint32)) == 1024
+        assert i.card.end_stream().flags == {"fifo-full"}
+
+
+def test_a_stream_that_is_stopped_gives_nothing_more() -> None:
+    with opened() as i:
+        made = i.card.configure_stream(200, 0, 1)
+        i.card.start(10)
+        i.clock.wait(1)
+        i.card.stop()
+        assert not i.card.is_counting()
+        assert i.card.read_records(np.zeros(made.read_records, dtype=np.uint32)) == 0
+        assert i.card.end_stream().live_s == pytest.approx(1, rel=1e-3)
+
+
+def test_the_speed_of_the_detector_stage_is_set_and_restored() -> None:
+    with opened() as i:
+        took_s = []
+        for speed, place in ((None, 1000.0), (100.0, 0.0), (None, 1000.0)):
+            i.detector_stage.set_speed_um_per_s(speed)
+            i.detector_stage.move_to((place, 0.0))
+            before_s = i.clock.now_s()
+            while i.detector_stage.is_moving():
+                i.clock.wait(0.01)
+            took_s.append(i.clock.now_s() - before_s)
+        assert took_s[1] == pytest.approx(10, rel=0.02)
+        assert took_s[0] == pytest.approx(took_s[2], abs=0.02)
+        assert took_s[0] < 2
 
 
 def test_a_dwell_can_be_ended_early() -> None:

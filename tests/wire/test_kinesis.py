@@ -328,3 +328,35 @@ def test_homing_that_never_ends() -> None:
     ):
         pass
     served.stop()
+
+
+def test_speed_is_set_and_restored(
+    at_centre: tuple[VirtualMicroscope, ServedKinesis, Stage],
+) -> None:
+    microscope, served, stage = at_centre
+    x_um, y_um = CENTRE
+    stage.set_speed_um_per_s(500.0)
+    units = 500 / STEP_UM * 53.68
+    for server in served.servers:
+        (asked,) = [data for way, data in server.log if way == "<" and data[:2] == b"\x13\x04"]
+        assert struct.unpack("<i", asked[-4:])[0] == pytest.approx(units, abs=1)
+    stage.move_to((x_um + 300, y_um + 200))
+    speeds = [travel.speed for travel in microscope.detector_stage._travels]
+    assert speeds == pytest.approx([500, 500], rel=1e-4)
+    arrive(stage)
+    stage.set_speed_um_per_s(None)
+    stage.move_to(CENTRE)
+    speeds = [travel.speed for travel in microscope.detector_stage._travels]
+    assert speeds == pytest.approx([2000, 2000], rel=1e-4)
+    arrive(stage)
+
+
+@pytest.mark.parametrize("speed_um_per_s", [2001.0, 0.0, -1.0, float("nan"), float("inf")])
+def test_speeds_it_is_not_set_up_for_are_refused(
+    at_centre: tuple[VirtualMicroscope, ServedKinesis, Stage], speed_um_per_s: float
+) -> None:
+    _, _, stage = at_centre
+    with pytest.raises(DeviceError, match="refuses a speed .* at most 2000 µm/s; use a longer"):
+        stage.set_speed_um_per_s(speed_um_per_s)
+    stage.set_speed_um_per_s(2000.0)
+    stage.set_speed_um_per_s(None)

@@ -158,3 +158,34 @@ def test_the_same_over_a_serial_port(at: Bench) -> None:
             at.microscope.clock.wait(0.02)
         assert at.virtual.position_um() == pytest.approx((100.0, -50.0), abs=0.01)
         stage.close()
+
+
+def test_speed_is_set_and_restored_in_millimetres_per_second(at: Bench) -> None:
+    at.stage.set_speed_um_per_s(None)
+    at.stage.set_speed_um_per_s(0.5)
+    at.wire.log.clear()
+    at.stage.set_speed_um_per_s(500.0)
+    sent = b"".join(data for way, data in at.wire.log if way == "<")
+    assert sent.startswith(b"VEL 1 0.500000 2 0.500000\n")
+    at.stage.move_to((1000.0, -500.0))
+    assert [travel.speed for travel in at.virtual._travels] == [500, 500]
+    at.arrive()
+    at.stage.set_speed_um_per_s(None)
+    at.stage.move_to((0.0, 0.0))
+    assert [travel.speed for travel in at.virtual._travels] == [2000, 2000]
+
+
+@pytest.mark.parametrize("speed_um_per_s", [2001.0, 0.0, -1.0, float("nan"), float("inf")])
+def test_speeds_it_is_not_set_up_for_are_refused(at: Bench, speed_um_per_s: float) -> None:
+    at.stage.set_speed_um_per_s(100.0)
+    with told(ROLE, "refuses a speed", "at most 2000 µm/s"):
+        at.stage.set_speed_um_per_s(speed_um_per_s)
+    assert b"VEL 1 0.100000" in at.received()
+    assert at.received().count(b"VEL 1") == 1
+
+
+def test_the_controller_itself_refuses_a_speed(at: Bench) -> None:
+    at.stage.set_speed_um_per_s(100.0)
+    at.stage._own_mm_per_s = [9.0, 9.0]
+    with told(ROLE, "refused", "Velocity"):
+        at.stage.set_speed_um_per_s(3000.0)

@@ -5,6 +5,7 @@ import dataclasses
 import math
 import shutil
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -13,16 +14,18 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from tplm_config import load_profile
 from tplm_config.devices import PicoQuant
-from tplm_config.simulation import SimulationSettings
+from tplm_config.simulation import SimulationSettings, StageSettings
 from tplm_daq.store.layout import FLAGS
+from tplm_daq.t3 import T3_FORMATS, T3Decoder
 from tplm_drivers._picoquant_families import FAMILIES, Family
 from tplm_drivers._picoquant_library import Library, LibraryError
 from tplm_drivers.connect import open_device
 from tplm_drivers.picoquant import PicoQuantCard, discover
-from tplm_drivers.roles import DeviceError, TcspcCard
+from tplm_drivers.roles import DeviceError, StreamConfiguration, StreamEnd, TcspcCard
 from tplm_simulators import OpticsSettings, RunningClock, VirtualMicroscope
 from tplm_simulators.wire import serve
 from tplm_simulators.wire.picoquant import SimulatedLibrary
@@ -67,8 +70,10 @@ class Rig:
         return [name for name, _ in self.library.calls]
 
 
-def rig(family: str = "TimeHarp 260", base_ps: float = 25.0, **detection: Any) -> Rig:
-    whole = SimulationSettings()
+def rig(
+    family: str = "TimeHarp 260", base_ps: float = 25.0, trigger_um: float = 0.0, **detection: Any
+) -> Rig:
+    whole = SimulationSettings(detector_stage=StageSettings(trigger_um=trigger_um))
     limits = {"base_resolution_ps": base_ps, "max_bins": 2**19} | detection
     microscope = VirtualMicroscope(
         whole.model_copy(update={"detection": whole.detection.model_copy(update=limits)}),
@@ -241,14 +246,17 @@ SETTERS = {
 }  # fmt: skip
 
 
+CALIBRATED = ("PicoHarp 300", "HydraHarp 400")
+
+
 @every_family
 def test_order_of_calls(family):
     at = rig(family)
     card = at.open()
-    opening = ["OpenDevice", "Initialize", "GetHardwareInfo", "GetLibraryVersion"]
-    if family in ("PicoHarp 300", "HydraHarp 400"):
+    opening = ["OpenDevice", "Initialize"]
+    if family in CALIBRATED:
         opening += ["Calibrate"]
-    opening += ["GetBaseResolution"]
+    opening += ["GetHardwareInfo", "GetLibraryVersion", "GetBaseResolution"]
     if family != "PicoHarp 300":
         opening += ["GetNumOfInputChannels"]
     setting = ["SetSyncDiv", *SETTERS[family], "SetBinning", "SetOffset", "GetResolution"]
@@ -646,6 +654,402 @@ def test_a_running_measurement_and_what_is_unknown_are_no_flags(family):
     at.microscope.card.flags = lambda: frozenset({"this"})
     count(card, at, 0.01)
     assert card.read().flags == frozenset()
+
+
+# -- T3 records ----------------------------------------------------------------------------------
+
+HISTOGRAM_ONLY = {"SetStopOverflow", "SetHistoLen", "ClearHistMem", "GetHistogram"}
+
+
+def stream(
+    card: PicoQuantCard, at: Rig, settings: StreamConfiguration, dwell_s: float = 0.2
+) -> tuple[NDArray[np.uint32], StreamEnd]:
+    """Stream for a dwell, to its end."""
+    card.start(dwell_s)
+    records = read_to_the_end(card, at, settings, dwell_s / 10)
+    return records, card.end_stream()
+
+
+def read_to_the_end(
+    card: PicoQuantCard, at: Rig, settings: StreamConfiguration, pause_s: float = 0.02
+) -> NDArray[np.uint32]:
+    buffer = np.empty(settings.read_records, dtype=np.uint32)
+    blocks = []
+    while True:
+        over = not card.is_counting()
+        count = card.read_records(buffer)
+        blocks.append(buffer[:count].copy())
+        if over and count == 0:
+            return np.concatenate(blocks)
+        at.microscope.clock.wait(pause_s)
+
+
+def decoded(records: NDArray[np.uint32], settings: StreamConfiguration) -> T3Decoder:
+    decoder = T3Decoder(T3_FORMATS[settings.record_type])
+    decoder.feed(records)
+    return decoder
+
+
+@pytest.mark.parametrize(
+    ("family", "base_ps", "record_type", "fifo_records", "read_records"),
+    [
+        ("TimeHarp 260", 25.0, 0x00010306, 2_097_152, 131_072),
+        ("TimeHarp 260", 250.0, 0x00010305, 2_097_152, 131_072),
+        ("PicoHarp 300", 4.0, 0x00010303, 262_144, 131_072),
+        ("PicoHarp 330", 1.0, 0x00010307, 134_217_728, 1_048_576),
+        ("HydraHarp 400", 1.0, 0x01010304, 2_097_152, 131_072),
+        ("MultiHarp 150/160", 5.0, 0x00010307, 134_217_728, 1_048_576),
+        ("MultiHarp 150/160", 80.0, 0x00010307, 134_217_728, 1_048_576),
+    ],
+)
+def test_what_a_stream_is_made_of(family, base_ps, record_type, fifo_records, read_records):
+    at = rig(family, base_ps)
+    channel = 0 if family == "PicoHarp 300" else 1
+    card = at.open(channel=channel)
+    made = card.configure_stream(4 * base_ps, 3.0, 2)
+    assert made == StreamConfiguration(
+        time_bin_ps=4 * base_ps,
+        offset_ns=3.0,
+        sync_divider=2,
+        record_type=record_type,
+        channel=channel,
+        fifo_records=fifo_records,
+        read_records=read_records,
+    )
+    assert channel < T3_FORMATS[record_type].channels
+    assert card.counter_max() == (65535 if family == "PicoHarp 300" else 2**32 - 1)
+
+
+@every_family
+def test_order_of_calls_in_t3_mode(family):
+    at = rig(family)
+    card = at.open()
+    inputs = [name for name in SETTERS[family] if name not in HISTOGRAM_ONLY]
+    initializing = ["Initialize", *(["Calibrate"] if family in CALIBRATED else [])]
+    setting = ["SetSyncDiv", *inputs, "SetBinning", "SetOffset", "GetResolution"]
+    marking = ["SetMarkerHoldoffTime", "SetMarkerEdges", "SetMarkerEnable"]
+
+    at.library.calls.clear()
+    card.configure_stream(100, 0.0, 1, markers=True)
+    assert at.functions() == [*initializing, *setting, *marking]
+
+    at.library.calls.clear()
+    settings = card.configure_stream(100, 0.0, 1)
+    assert at.functions() == [*setting, "SetMarkerEnable"]
+
+    at.library.calls.clear()
+    stream(card, at, settings, 0.05)
+    functions = [f for f in at.functions() if f not in ("GetSyncRate", "GetCountRate")]
+    polls = functions.count("CTCStatus")
+    assert polls >= 2
+    assert functions == [
+        "StartMeas", *["GetFlags", "CTCStatus", "ReadFiFo"] * polls,
+        "GetFlags", "StopMeas", "GetElapsedMeasTime",
+    ]  # fmt: skip
+
+    at.library.calls.clear()
+    card.configure(100, 1024, 0.0, 1)
+    assert at.functions()[: len(initializing)] == initializing
+    count(card, at, 0.01)
+    assert card.read().counts.shape == (1024,)
+
+
+@every_family
+def test_settings_on_the_wire_in_t3_mode(family):
+    at = rig(family, 4.0)
+    card = at.open(marker_edge="falling", sync_offset_ps=100, input_offset_ps=40)
+    at.library.calls.clear()
+    card.configure_stream(64, 2.0, 4, markers=True)
+    sent = dict(at.library.calls)
+    reference = (0,) if family in ("PicoHarp 330", "HydraHarp 400", "MultiHarp 150/160") else ()
+    assert sent["Initialize"] == (0, 3, *reference)
+    assert sent["SetSyncDiv"] == (0, 4)
+    assert sent["SetBinning"] == (0, 4)
+    assert sent["SetOffset"] == (0, 2000 if family == "PicoHarp 300" else 2)
+    assert sent["SetMarkerEdges"] == (0, 0, 0, 0, 0)
+    assert sent["SetMarkerEnable"] == (0, 1, 1, 1, 1)
+    assert sent["SetMarkerHoldoffTime"] == (0, 10_000)
+    if family == "PicoHarp 300":
+        assert sent["SetSyncOffset"] == (0, 60)
+    else:
+        assert sent["SetSyncChannelOffset"] == (0, 100)
+        assert sent["SetInputChannelOffset"] == (0, 0, 40)
+    assert not HISTOGRAM_ONLY & set(sent)
+
+    card.configure_stream(64, 2.0, 4)
+    assert dict(at.library.calls)["SetMarkerEnable"] == (0, 0, 0, 0, 0)
+    settings = card.configure_stream(64, 0.0, 4)
+    stream(card, at, settings, 0.01)
+    reads = [arguments for name, arguments in at.library.calls if name == "ReadFiFo"]
+    counts = () if family in ("PicoHarp 330", "MultiHarp 150/160") else (131_072,)
+    assert set(reads) == {(0, *counts)}
+
+
+@every_card
+def test_a_decoded_stream_is_the_histogram_of_the_same_light(family, base_ps):
+    at = rig(family, base_ps)
+    card = at.open()
+    time_bin_ps, bins, dwell_s = coarse(base_ps), 1000, 2.0
+    card.configure(time_bin_ps, bins, 0.0, 1)
+    at.light()
+    count(card, at, dwell_s)
+    expected = at.microscope.card.expected_counts()[:bins]
+    assert card.read().counts.sum() == pytest.approx(expected.sum(), rel=0.1)
+
+    settings = card.configure_stream(time_bin_ps, 0.0, 1)
+    records, end = stream(card, at, settings, dwell_s)
+    decoder = decoded(records, settings)
+    assert end.live_s == pytest.approx(dwell_s)
+    assert end.flags == frozenset()
+    counts = decoder.histogram[settings.channel]
+    assert decoder.photons == counts.sum()  # all of them at this input
+    counts = counts[:bins]
+    assert counts.sum() == pytest.approx(expected.sum(), abs=5 * math.sqrt(expected.sum()))
+    strong = expected > 10
+    assert strong.sum() > 20
+    chi2 = ((counts - expected)[strong] ** 2 / expected[strong]).sum()
+    assert abs(chi2 - strong.sum()) < 6 * math.sqrt(2 * strong.sum())
+    # the time axis is that of the sync pulses, which the records number
+    assert decoder.sync_count == pytest.approx(2.5e6 * dwell_s, abs=2.5e6 * 0.05)
+    assert (decoder.markers, decoder.invalid) == (0, 0)
+
+
+@every_family
+def test_markers(family):
+    at = rig(family, trigger_um=100.0)
+    card = at.open()
+    for markers, target_um in ((True, 550.0), (False, 0.0)):
+        settings = card.configure_stream(100, 0.0, 1, markers=markers)
+        card.start(3.0)
+        at.microscope.detector_stage.move_to(target_um, 0.0)
+        decoder = decoded(read_to_the_end(card, at, settings), settings)
+        assert card.end_stream().flags == frozenset()
+        assert decoder.markers == (5 if markers else 0)
+
+
+@every_family
+def test_a_stream_is_read_by_another_thread_while_this_one_polls(family):
+    at = rig(family)
+    card = at.open()
+    settings = card.configure_stream(100, 0.0, 1)
+    at.light()
+    card.start(5.0)
+    read: list[NDArray[np.uint32]] = []
+    reader = threading.Thread(target=lambda: read.append(read_to_the_end(card, at, settings)))
+    reader.start()
+    polls = 0
+    while reader.is_alive():
+        assert card.sync_rate_hz() == 2.5e6
+        card.count_rate_hz()
+        polls += 1
+    reader.join()
+    end = card.end_stream()
+    assert polls > 5
+    assert (end.live_s, end.flags) == (pytest.approx(5.0), frozenset())
+    expected = at.microscope.card.expected_counts().sum()
+    photons = decoded(read[0], settings).photons
+    assert photons == pytest.approx(expected, abs=6 * math.sqrt(expected))
+
+
+def test_no_two_calls_at_once():
+    at = rig()
+    card = at.open()
+    settings = card.configure_stream(100, 0.0, 1)
+    card.start(1000)
+    functions = card._library._functions
+    reading, go_on = threading.Event(), threading.Event()
+
+    class Slow:
+        argtypes = functions["ReadFiFo"].argtypes
+
+        def __init__(self, function: Any) -> None:
+            self.function = function
+
+        def __call__(self, *arguments: Any) -> int:
+            reading.set()
+            assert go_on.wait(10)
+            code: int = self.function(*arguments)
+            return code
+
+    functions["ReadFiFo"] = Slow(functions["ReadFiFo"])
+    buffer = np.empty(settings.read_records, dtype=np.uint32)
+    reader = threading.Thread(target=card.read_records, args=(buffer,))
+    reader.start()
+    assert reading.wait(10)
+    before = len(at.library.calls)
+    poller = threading.Thread(target=card.is_counting)
+    poller.start()
+    poller.join(0.1)
+    assert poller.is_alive()
+    assert len(at.library.calls) == before
+    go_on.set()
+    reader.join(10)
+    poller.join(10)
+    assert not (reader.is_alive() or poller.is_alive())
+    names = at.functions()[before:]
+    assert names == ["ReadFiFo", "GetFlags", "CTCStatus"]
+
+
+@pytest.mark.parametrize(
+    "buffer",
+    [
+        np.empty(131_071, dtype=np.uint32),
+        np.empty(131_072, dtype=np.int32),
+        np.empty(262_144, dtype=np.uint32)[::2],
+    ],
+)
+def test_buffers_that_the_library_would_write_beyond_are_refused(buffer):
+    at = rig()
+    card = at.open()
+    card.configure_stream(100, 0.0, 1)
+    card.start(1)
+    before = len(at.library.calls)
+    with pytest.raises(ValueError, match="131072 records"):
+        card.read_records(buffer)
+    assert len(at.library.calls) == before
+
+
+@every_family
+def test_fifo_overrun(family):
+    at = rig(family)
+    card = at.open()
+    settings = card.configure_stream(100, 0.0, 1)
+    at.light()
+    card.start(1.0)
+    at.microscope.clock.wait(0.3)
+    at.microscope.card.overrun()
+    read_to_the_end(card, at, settings)
+    assert card.end_stream().flags == {"fifo-full"}
+    _, end = stream(card, at, settings)
+    assert end.flags == frozenset()
+
+
+def test_a_flag_that_reading_takes_away_is_kept():
+    at = rig()
+    card = at.open()
+    settings = card.configure_stream(100, 0.0, 1)
+    card.start(0.2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(at.microscope.card, "flags", lambda: frozenset({"fifo-full"}))
+        assert card.is_counting()
+    read_to_the_end(card, at, settings)
+    assert card.end_stream().flags == {"fifo-full"}
+
+
+@every_family
+def test_sync_lost_in_mid_stream(family):
+    at = rig(family)
+    card = at.open()
+    settings = card.configure_stream(100, 0.0, 1)
+    at.light()
+    card.start(3.0)
+    at.microscope.clock.wait(0.5)
+    assert card.is_counting()
+    at.microscope.card.lose_sync()
+    at.microscope.clock.wait(0.5)
+    assert card.is_counting()
+    at.microscope.card.find_sync()
+    read_to_the_end(card, at, settings)
+    assert card.end_stream().flags == {"sync-lost"}
+    _, end = stream(card, at, settings)
+    assert end.flags == frozenset()
+
+
+@every_family
+def test_usb_gone_in_mid_stream(family):
+    at = rig(family)
+    card = at.open()
+    settings = card.configure_stream(100, 0.0, 1)
+    at.light()
+    card.start(1000)
+    buffer = np.empty(settings.read_records, dtype=np.uint32)
+    card.read_records(buffer)
+    at.microscope.card.unplug()
+    with pytest.raises(DeviceError, match="connection to the card was lost") as caught:
+        card.read_records(buffer)
+    assert one_sentence(caught.value)
+    at.microscope.card.plug_in()
+    calls: list[Callable[[], object]] = [
+        lambda: card.read_records(buffer), card.is_counting, card.end_stream, card.stop,
+        lambda: card.configure_stream(100, 0.0, 1), lambda: card.configure(100, 1024, 0.0, 1),
+    ]  # fmt: skip
+    for call in calls:
+        with pytest.raises(DeviceError, match="no longer open .*DEVICE_NOT_OPEN, -10"):
+            call()
+    card.close()
+    at.microscope.card.stop()
+    again = at.open()
+    records, end = stream(again, at, again.configure_stream(100, 0.0, 1))
+    assert records.size > 0
+    assert end.flags == frozenset()
+
+
+@every_family
+def test_settings_while_streaming(family):
+    at = rig(family)
+    card = at.open()
+    card.configure_stream(100, 0.0, 1)
+    card.start(1000)
+    for configure in (
+        lambda: card.configure_stream(100, 0.0, 1),
+        lambda: card.configure(100, 1024, 0.0, 1),
+    ):
+        with pytest.raises(DeviceError, match="the card is measuring .*INSTANCE_RUNNING, -16"):
+            configure()
+    card.stop()
+    card.configure(100, 1024, 0.0, 1)
+    count(card, at, 0.01)
+    assert card.read().flags == frozenset()
+
+
+@every_family
+def test_a_stream_that_is_stopped_gives_nothing_more(family):
+    at = rig(family)
+    card = at.open()
+    settings = card.configure_stream(100, 0.0, 1)
+    at.light()
+    card.start(1000)
+    at.microscope.clock.wait(0.5)
+    card.stop()
+    before = len(at.library.calls)
+    assert not card.is_counting()
+    assert card.read_records(np.empty(settings.read_records, dtype=np.uint32)) == 0
+    card.stop()
+    assert len(at.library.calls) == before
+    assert 0.5 <= card.end_stream().live_s < 1000
+
+
+def test_a_card_without_the_option_of_t3():
+    at = rig()
+    card = at.open()
+    at.library.fail("Initialize", -18)
+    with pytest.raises(DeviceError, match=r"cannot do this mode .*-18") as caught:
+        card.configure_stream(100, 0.0, 1)
+    assert one_sentence(caught.value)
+    card.configure(100, 1024, 0.0, 1)  # sets the mode again, whatever the card made of it
+    assert at.functions().count("Initialize") == 3
+    count(card, at, 0.01)
+    assert card.read().flags == frozenset()
+
+
+@every_family
+def test_streams_that_are_refused_before_anything_is_sent(family):
+    at = rig(family)
+    card = at.open()
+    before = len(at.library.calls)
+    for arguments in ((33.0, 0.0, 1), (100.0, -1.0, 1), (100.0, math.nan, 1), (100.0, 0.0, 3)):
+        with pytest.raises(DeviceError, match="cannot be had from the") as caught:
+            card.configure_stream(*arguments)
+        assert one_sentence(caught.value)
+    assert len(at.library.calls) == before
+
+
+@every_family
+def test_rates_in_t3_mode_are_given_their_time(family):
+    at = rig(family)
+    card = at.open()
+    card.configure_stream(100, 0.0, 4)
+    assert card.sync_rate_hz() == 2.5e6
 
 
 # -- loading -------------------------------------------------------------------------------------

@@ -138,3 +138,29 @@ def test_the_same_over_a_serial_port(at: Bench) -> None:
             at.microscope.clock.wait(0.02)
         assert at.virtual.position_um() == pytest.approx((-12000.0, -12400.0), abs=STEP_UM)
         stage.close()
+
+
+def test_speed_goes_out_with_each_move_and_ends_with_none(at: Bench) -> None:
+    fastest = at.microscope.settings.detector_stage.speed_um_per_s
+    at.stage.set_speed_um_per_s(500.0)
+    at.wire.log.clear()
+    at.stage.move_to((-12000.0, -12500.0))
+    place, velocity = round(500 / STEP_UM), round(500 / STEP_UM * 1.6384)
+    assert b"move abs %d %d:" % (place, velocity) in at.received()
+    assert at.virtual._travels[0].speed == pytest.approx(500, rel=1e-4)
+    at.arrive()
+    at.go(-12200.0, -12500.0)  # both legs of it
+    assert at.virtual._travels[0].speed == pytest.approx(500, rel=1e-4)
+    at.stage.set_speed_um_per_s(None)
+    at.wire.log.clear()
+    at.stage.move_to((-12000.0, -12500.0))
+    assert b"move abs %d:" % place in at.received()
+    assert at.virtual._travels[0].speed == pytest.approx(fastest, rel=1e-4)
+    assert b"set maxspeed" not in at.received()
+
+
+@pytest.mark.parametrize("speed_um_per_s", [2001.0, 0.0, -1.0, float("nan"), float("inf")])
+def test_speeds_it_is_not_set_up_for_are_refused(at: Bench, speed_um_per_s: float) -> None:
+    with told(ROLE, "refuses a speed", "at most 2000 µm/s"):
+        at.stage.set_speed_um_per_s(speed_um_per_s)
+    at.stage.set_speed_um_per_s(2000.0)

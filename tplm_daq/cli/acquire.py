@@ -27,7 +27,7 @@ from tplm_daq.cli.options import (
     simulated_option,
 )
 from tplm_daq.cli.output import answer, stderr
-from tplm_daq.cli.progress import ScanProgress
+from tplm_daq.cli.progress import GoOnKey, ScanProgress
 from tplm_daq.events import Ending, Observer
 from tplm_daq.live import LiveFit
 from tplm_daq.log import EventLog
@@ -114,7 +114,8 @@ def run(
         writer = stack.enter_context(open_file(instrument))
         live = stack.enter_context(LiveFit(read_scan(writer.path)))
         progress = stack.enter_context(ScanProgress(stderr(), live))
-        observers: list[Observer] = [live, progress, *([] if record is None else [record])]
+        keys = GoOnKey(stderr(), runner.resume)
+        observers: list[Observer] = [live, progress, keys, *([] if record is None else [record])]
         outcome = measure(runner, instrument, writer, observers)
     scan_ = read_scan(writer.path)
     return Measured(outcome, scan_, fit_scan(scan_) if scan_.exposure_s.any() else None)

@@ -20,6 +20,7 @@ EXIT_DEVICE = 4
 
 @click.command()
 @profile_options
+@click.option("--discover", is_flag=True, help="Only list what answers, where a driver can look.")
 @json_option
 @click.pass_context
 def devices(
@@ -27,11 +28,14 @@ def devices(
     profile: str,
     set_profile: tuple[str, ...],
     simulated: bool,
+    discover: bool,
     as_json: bool,
 ) -> None:
     """Connect every device, identify it, read it back, disconnect."""
     found = load_profile(profile, set_profile)
     opener = Opener(found, simulated=simulated)
+    if discover:
+        ctx.exit(_discover(opener, as_json))
     opened: dict[RoleName, Any] = {}
     try:
         rows = [_look(opener, role, opened) for role in opener.roles]
@@ -58,6 +62,49 @@ def devices(
     if safe is False:
         console.print(str(state))
     ctx.exit(EXIT_DEVICE if failed or safe is False else 0)
+
+
+def _discover(opener: Opener, as_json: bool) -> int:
+    """List what answers, for every role whose driver can look around; the exit code."""
+    try:
+        rows = [row for role in opener.roles if (row := _answers(opener, role)) is not None]
+    finally:
+        opener.close()
+    lines = [
+        f"{row['role']}: device {one['device']}: {one['error'] or one['serial_number']}"
+        for row in rows
+        for one in row["found"]
+    ]
+    if not rows:
+        lines = [f"no driver of the profile '{opener.profile.name}' can look for its device"]
+    answer({"profile": opener.profile.name, "discovered": rows}, "\n".join(lines), as_json)
+    failed = [row["error"] for row in rows if row["error"] is not None]
+    for error in failed:
+        say(error, err=True)
+    return EXIT_DEVICE if failed else 0
+
+
+def _answers(opener: Opener, role: RoleName) -> dict[str, Any] | None:
+    """What answers to the driver of a role; None if it cannot look around."""
+    driver = getattr(opener.profile, role).driver.name
+    row: dict[str, Any] = {"role": role, "driver": driver, "found": [], "error": None}
+    try:
+        found = opener.discover(role)
+    except DeviceError as error:
+        return row | {"error": str(error)}
+    if found is None:
+        return None
+    if not found:
+        row["error"] = f"{role}: nothing answers; check its cable, its power and its device driver"
+    row["found"] = [
+        {
+            "device": one.index,
+            "serial_number": one.serial_number or None,
+            "error": None if one.error is None else one.error.happened,
+        }
+        for one in found
+    ]
+    return row
 
 
 def _look(opener: Opener, role: RoleName, opened: dict[RoleName, Any]) -> dict[str, Any]:

@@ -1,6 +1,9 @@
-"""The progress bar of a scan."""
+"""What a running scan shows in the terminal, and the key that lets a paused one go on."""
 
 import contextlib
+import sys
+import threading
+from collections.abc import Callable
 from typing import Self
 
 from rich.console import Console
@@ -16,13 +19,16 @@ from rich.progress import (
 from tplm_daq.events import (
     Event,
     Notice,
+    Rates,
     RunEnded,
     RunStarted,
+    RunState,
     StateChanged,
     VisitMeasured,
     VisitStored,
 )
 from tplm_daq.live import LiveFit
+from tplm_daq.visiting import PILE_UP_SHARE
 
 WIDE = 110
 """Columns from which the place and its counts have room too."""
@@ -48,12 +54,15 @@ class ScanProgress:
             BarColumn(bar_width=24 if console.width >= WIDE else 8),
             MofNCompleteColumn(),
             TextColumn("{task.fields[where]}"),
+            TextColumn("{task.fields[rates]}"),
             TextColumn("[cyan]{task.fields[diffusivity]}"),
             TimeRemainingColumn(),
             console=console,
             disable=not console.is_terminal,
         )
-        self._task = self._progress.add_task("preparing", total=None, where="", diffusivity="")
+        self._task = self._progress.add_task(
+            "preparing", total=None, where="", rates="", diffusivity=""
+        )
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -80,6 +89,8 @@ class ScanProgress:
                 self._progress.update(
                     self._task, where=where, diffusivity=diffusivity_text(self._live)
                 )
+            case Rates():
+                self._progress.update(self._task, rates=rates_text(event, self._console.width))
             case VisitStored():
                 self._progress.advance(self._task)
             case StateChanged(state, why) if why:
@@ -90,6 +101,46 @@ class ScanProgress:
                 self._console.print(f"[yellow]{level}[/]: {message}")
             case RunEnded(ending, message, _, safe_state):
                 self._console.print(f"{ending}: {message} ({safe_state})")
+
+
+class GoOnKey:
+    """An observer that lets a paused run go on when somebody presses Enter.
+
+    Parameters
+    ----------
+    console : Console
+        Where to say so.
+    go_on : callable
+        Called for it.
+    """
+
+    def __init__(self, console: Console, go_on: Callable[[], None]) -> None:
+        self._console = console
+        self._go_on = go_on
+        self._waiting = False
+
+    def __call__(self, event: Event) -> None:
+        """Begin to listen when the run pauses."""
+        match event:
+            case StateChanged(RunState.PAUSED) if sys.stdin.isatty() and not self._waiting:
+                self._console.print("press Enter to go on, Ctrl-C to end")
+                self._waiting = True
+                threading.Thread(target=self._listen, name="Enter key", daemon=True).start()
+
+    def _listen(self) -> None:
+        sys.stdin.readline()
+        self._waiting = False
+        self._go_on()
+
+
+def rates_text(rates: Rates, width: int = WIDE) -> str:
+    """Count rate, its share of the pulses, and the brightest bin; yellow when pile-up begins."""
+    text = f"{rates.count_rate_hz:.3g}/s, {rates.share:.2%}"
+    if width >= WIDE:
+        text += f" of {rates.sync_rate_hz / 1e6:.4g} MHz"
+    if width >= WIDE and rates.brightest_bin is not None:
+        text += f", brightest bin {rates.brightest_bin:,}"
+    return f"[yellow]{text}[/]" if rates.share > PILE_UP_SHARE else text
 
 
 def diffusivity_text(live: LiveFit) -> str:

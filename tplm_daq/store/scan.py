@@ -134,6 +134,16 @@ class Scan:
         return float(rates.mean()) if rates.size else None
 
     @property
+    def pulses(self) -> F64:
+        """Laser pulses at each place of the plan, shape ``(places,)``; NaN where unknown."""
+        rows = self._map_rows
+        return np.bincount(
+            self.columns["position_index"][rows],
+            weights=self.columns["live_s"][rows] * self.columns["sync_rate_hz"][rows],
+            minlength=self.plan.place_count,
+        ).astype(np.float64)
+
+    @property
     def _map_rows(self) -> NDArray[np.bool_]:
         return self.stored & (self.columns["position_index"] >= 0)
 
@@ -150,6 +160,11 @@ class Scan:
             self.columns["live_s"][rows],
             counts.sum(axis=1, dtype=np.int64),
         )
+
+    def irf_counts(self) -> I64 | None:
+        """Histogram of the instrument response, all its visits together; None without one."""
+        rows = np.flatnonzero(self.stored & (self.columns["kind"] == KINDS.index("irf")))
+        return self.histograms(rows).sum(axis=0, dtype=np.int64) if rows.size else None
 
     def histograms(self, rows: NDArray[Any]) -> NDArray[np.uint32]:
         """Raw histograms of some visits, shape ``(len(rows), bins)``."""

@@ -18,12 +18,21 @@ class Axes:
         Whose stage.
     role
         ``detector_stage`` or ``sample_stage``.
+
+    Attributes
+    ----------
+    fastest_um_per_s : float
+        Speed of a move, unless another one is set.
     """
 
     def __init__(self, microscope: VirtualMicroscope, role: str) -> None:
         self._stage: DetectorStage | SampleStage = (
             microscope.detector_stage if role == "detector_stage" else microscope.sample_stage
         )
+        settings = microscope.settings
+        self.fastest_um_per_s = (
+            settings.detector_stage if role == "detector_stage" else settings.sample_stage
+        ).speed_um_per_s
         self._clock = microscope.clock
         self._targets_um = list(self._stage.position_um())
         self._seen_um = list(self._targets_um)
@@ -48,6 +57,10 @@ class Axes:
             self._targets_um[axis] = target_um
             self._seen_s[axis] = self._clock.now_s()
         self._stage.move_to(*self._targets_um)
+
+    def set_speed(self, axis: int, speed_um_per_s: float | None) -> None:
+        """Speed of the moves of one axis that follow; None is the fastest."""
+        self._stage.set_axis_speed_um_per_s(axis, speed_um_per_s)
 
     def stop(self, *axes: int) -> None:
         """Stop axes, or all of them; the others go on."""

@@ -46,6 +46,9 @@ class Mechanics(Protocol):
     def go(self, place: float) -> None:
         """Start moving."""
 
+    def set_speed(self, speed: float) -> None:
+        """Speed of the moves that follow; no faster than it can."""
+
     def is_moving(self) -> bool:
         """Whether it has not yet arrived."""
 
@@ -72,6 +75,10 @@ class Carriage:
             self._stage.move_to(*targets_um)
             self._targets_um = targets_um
 
+    def set_speed(self, axis: int, speed_um_per_s: float) -> None:
+        """Speed of the moves of one axis that follow."""
+        self._stage.set_axis_speed_um_per_s(axis, speed_um_per_s)
+
     def is_moving(self, axis: int) -> bool:
         """Whether one axis has not yet arrived."""
         with self._lock:
@@ -96,6 +103,10 @@ class StageAxis:
     def go(self, place: float) -> None:
         """Start moving."""
         self.carriage.go(self.axis, place)
+
+    def set_speed(self, speed: float) -> None:
+        """Speed of the moves that follow; no faster than it can."""
+        self.carriage.set_speed(self.axis, min(speed, self.speed))
 
     def is_moving(self) -> bool:
         """Whether it has not yet arrived."""
@@ -132,6 +143,9 @@ class Wheel:
         transmission = 10 ** -(place * self._density_per_deg)
         darkest = self.attenuator.min_transmission
         self.attenuator.set_transmission(min(max(transmission, darkest), 1.0))
+
+    def set_speed(self, speed: float) -> None:
+        """Ignored: the virtual wheel has one speed."""
 
     def is_moving(self) -> bool:
         """Whether it has not yet arrived."""
@@ -248,6 +262,7 @@ class Controller:
                 self._origin = self._mechanics.place() - _steps(data) / self._steps
             case 0x0413 if len(data) >= 14:
                 self._velocity = struct.unpack("<iii", data[2:14])
+                self._mechanics.set_speed(self._velocity[2] / (self._steps * VELOCITY_UNITS))
             case 0x043A if len(data) >= 6:
                 self._backlash_steps = _steps(data)
         return b""

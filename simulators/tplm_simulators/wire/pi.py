@@ -13,13 +13,13 @@ from tplm_simulators.wire._axes import Axes
 MOVING, READY, STOP_ALL = 0x05, 0x07, 0x18
 """Commands of one byte, without line feed."""
 NOT_ALLOWED, OUT_OF_RANGE, UNKNOWN_COMMAND, STOPPED, NO_SUCH_AXIS = 5, 7, 2, 10, 15
-WRONG_PARAMETER = 1
+WRONG_PARAMETER, WRONG_VELOCITY = 1, 8
 MOTION_ERROR = -1024
 IDENTITY = "(c)2015 Physik Instrumente (PI) GmbH & Co. KG, E-873.3QTU, 116012345, 01.09"
 HELP = (
     "The following commands are available: ", "#5 ", "#7 ", "#24 ", "*IDN? ", "CSV? ", "ERR? ",
     "FRF ", "FRF? ", "HLP? ", "MOV ", "MOV? ", "ONT? ", "POS? ", "SAI? ", "STP ", "SVO ",
-    "SVO? ", "TMN? ", "TMX? ", "end of help",
+    "SVO? ", "TMN? ", "TMX? ", "VEL ", "VEL? ", "end of help",
 )  # fmt: skip
 
 
@@ -47,6 +47,7 @@ class Controller:
         self._names = names
         self._servo = dict.fromkeys(names, False)
         self._referenced = dict.fromkeys(names, False)
+        self._velocity_um_per_s = dict.fromkeys(names, axes.fastest_um_per_s)
         self._referencing: set[str] = set()
         self._error = 0
 
@@ -123,6 +124,8 @@ class Controller:
                 values = [_mm(lower_um) for _ in numbers]
             case "TMX?":
                 values = [_mm(upper_um) for _ in numbers]
+            case "VEL?":
+                values = [_mm(self._velocity_um_per_s[axis]) for axis in self._names]
             case _:
                 raise Refused(UNKNOWN_COMMAND)
         return dict(zip(self._names, values, strict=True))
@@ -137,6 +140,8 @@ class Controller:
                     self._start_reference(axis)
             case "MOV":
                 self._move(self._pairs(arguments))
+            case "VEL":
+                self._set_velocity(self._pairs(arguments))
             case "STP" | "HLT":
                 self._stop()
             case _:
@@ -162,6 +167,14 @@ class Controller:
                 raise Refused(OUT_OF_RANGE)
             targets_um[self._names.index(axis)] = place_um
         self._axes.move(targets_um)
+
+    def _set_velocity(self, speeds_mm_per_s: dict[str, float]) -> None:
+        speeds = {axis: round(mm * 1e3, 6) for axis, mm in speeds_mm_per_s.items()}
+        if not all(0 < speed <= self._axes.fastest_um_per_s for speed in speeds.values()):
+            raise Refused(WRONG_VELOCITY)
+        self._velocity_um_per_s |= speeds
+        for axis, speed in speeds.items():
+            self._axes.set_speed(self._names.index(axis), speed)
 
     def _stop(self) -> None:
         self._axes.stop()

@@ -20,7 +20,8 @@ from tplm_simulators.microscope import VirtualMicroscope
 from tplm_simulators.wire import Served
 
 OPEN_FAIL, BUSY, NOT_OPEN, RUNNING = -1, -2, -10, -16
-INVALID, NOT_INITIALIZED, NOT_CALIBRATED, UNSUPPORTED = -17, -22, -23, -80
+INVALID, INVALID_MODE = -17, -18
+NOT_INITIALIZED, NOT_CALIBRATED, UNSUPPORTED = -22, -23, -80
 ERRORS = {
     OPEN_FAIL: "DEVICE_OPEN_FAIL",
     BUSY: "DEVICE_BUSY",
@@ -29,6 +30,7 @@ ERRORS = {
     -11: "DEVICE_LOCKED",
     RUNNING: "INSTANCE_RUNNING",
     INVALID: "INVALID_ARGUMENT",
+    INVALID_MODE: "INVALID_MODE",
     NOT_INITIALIZED: "NOT_INITIALIZED",
     NOT_CALIBRATED: "NOT_CALIBRATED",
     -24: "DMA_FAIL",
@@ -40,6 +42,12 @@ ERRORS = {
 METER_S = 0.1
 """The rate meters read 0 for this long after `Initialize` and `SetSyncDiv`."""
 LONGEST_MS = 360_000_000
+HISTOGRAMS, T3 = 0, 3
+"""Modes of `Initialize`; T2, which is 2, is not simulated."""
+READ_STEP, READ_MOST, READ_ALL = 512, 131_072, 1_048_576
+"""`ReadFiFo` is asked for a multiple of the first up to the second, or always gives the third."""
+ONLY_HISTOGRAMS = {"SetStopOverflow", "SetHistoLen", "ClearHistMem", "GetHistogram"}
+ONLY_T3 = {"SetMarkerEdges", "SetMarkerEnable", "SetMarkerHoldoffTime", "ReadFiFo"}
 
 Range = tuple[int, int]
 _FLAGS = {"overflow": 0x01, "sync-lost": 0x04}
@@ -68,6 +76,11 @@ class _Family:
     offset_ps: int = 1000
     counter_max: int = 2**32 - 1
     flags: dict[str, int] = field(default_factory=lambda: dict(_FLAGS))
+    t3_flags: dict[str, int] = field(default_factory=lambda: {"fifo-full": 0x02})
+    record_type: int = 0x00010307
+    fifo: int = 2**27
+    reads_all: bool = False
+    hold_off_ns: int = 25_500
     running_flag: int = 0
     lost: int = -36
 
@@ -76,28 +89,32 @@ _FAMILIES = {
     "TimeHarp 260 P": _Family(
         "TH260_", "TimeHarp 260 P", 2, (-1200, 0), (-40, 0), clearing=True, length_codes=(0, 5),
         flags={"overflow": 0x01, "count-rate-limit": 0x08}, lost=-24,
+        t3_flags={"fifo-full": 0x02, "sync-lost": 0x04}, record_type=0x00010306, fifo=2**21,
     ),
     "TimeHarp 260 N": _Family(
         "TH260_", "TimeHarp 260 N", 2, (-1200, 1200), edges=True, clearing=True,
         length_codes=(0, 5), flags={"overflow": 0x01, "count-rate-limit": 0x08}, lost=-24,
+        t3_flags={"fifo-full": 0x02, "sync-lost": 0x04}, record_type=0x00010305, fifo=2**21,
     ),
     "PicoHarp 300": _Family(
         "PH_", "PicoHarp 300", 1, (0, 800), (0, 20), calibrates=True, steps=8,
         offset=1_000_000_000, offset_ps=1, counter_max=65535, flags={"overflow": 0x40},
+        t3_flags={"fifo-full": 0x03}, record_type=0x00010303, fifo=2**18, hold_off_ns=210_480,
     ),
     "PicoHarp 330": _Family(
         "PH330_", "PicoHarp 330", 4, (-1500, 0), (-100, 0), edges=True, chooses=True,
         reference=True, length_codes=(0, 9), readable_code=2, steps=24,
-        flags=_FLAGS | {"count-rate-limit": 0x40}, running_flag=0x20,
+        flags=_FLAGS | {"count-rate-limit": 0x40}, running_flag=0x20, reads_all=True,
     ),
     "HydraHarp 400": _Family(
         "HH_", "HydraHarp 400", 2, (0, 1000), (0, 40), reference=True, calibrates=True,
         clearing=True, dividers=16, steps=26, offset=500_000, running_flag=0x20,
+        record_type=0x01010304, fifo=2**21, hold_off_ns=524_296,
     ),
     "MultiHarp 150/160": _Family(
         "MH_", "MultiHarp 150 4P", 4, (-1200, 1200), edges=True, reference=True,
         readable_code=2, dividers=16, steps=23,
-        flags=_FLAGS | {"count-rate-limit": 0x40}, running_flag=0x20,
+        flags=_FLAGS | {"count-rate-limit": 0x40}, running_flag=0x20, reads_all=True,
     ),
 }  # fmt: skip
 
@@ -113,9 +130,11 @@ class _Layout:
 class SimulatedLibrary:
     """A library with one card, fed by the virtual card; its attributes are C functions.
 
-    It is the vendor's library as seen by one process. Cable delays are accepted and change
-    nothing. Lengths beyond the virtual card's own `max_bins` are refused; the PicoHarp 300, whose
-    length is fixed, leaves bins beyond it empty.
+    It is the vendor's library as seen by one process. Cable delays, and the edge and hold-off of
+    markers, are accepted and change nothing; the detector stage gives its pulses at the first
+    marker input. Lengths beyond the virtual card's own `max_bins` are refused; the PicoHarp 300,
+    whose length is fixed, leaves bins beyond it empty. The FIFO is that of the family, or of the
+    virtual card if that is shorter.
 
     Parameters
     ----------
@@ -151,12 +170,10 @@ class SimulatedLibrary:
         self._card = microscope.card
         self._rng = np.random.default_rng((microscope.settings.seed, 300))
         self._failures: dict[str, list[int]] = {}
-        self._opened = self._initialized = self._calibrated = False
+        self._opened = self._initialized = False
         self._widest = microscope.settings.detection.counter_max
-        self._length = 1024 << min(self._family.length_codes[1], 6)
-        self._layout = _Layout(bins=self._length)
+        self._forget(HISTOGRAMS)
         self._meters_from_s = 0.0
-        self._stop_count: int | None = None
         self._full: tuple[NDArray[np.int64], float] | None = None
         self._thunks = []
         for function, (codes, method) in self._functions().items():
@@ -191,6 +208,8 @@ class SimulatedLibrary:
                 return self._family.lost
             if not self._initialized and function not in ("Initialize", "CloseDevice"):
                 return NOT_INITIALIZED
+            if function in (ONLY_HISTOGRAMS if self._mode == T3 else ONLY_T3):
+                return INVALID_MODE
             try:
                 return method(*rest)
             except VirtualFault:
@@ -222,8 +241,12 @@ class SimulatedLibrary:
             "StopMeas": ("i", self._stop),
             "CTCStatus": ("ip", self._status),
             "GetHistogram": ("ipii" if family.clearing else "ipi", self._histogram),
-            "GetElapsedMeasTime": ("ip", lambda p: _real(p, 1e3 * self._measured()[1])),
+            "GetElapsedMeasTime": ("ip", self._elapsed),
             "GetFlags": ("ip", self._get_flags),
+            "SetMarkerEdges": ("iiiii", _every(edge, edge, edge, edge)),
+            "SetMarkerEnable": ("iiiii", self._set_markers),
+            "SetMarkerHoldoffTime": ("ii", _every(_within((0, family.hold_off_ns)))),
+            "ReadFiFo": ("ipp", self._read_all) if family.reads_all else ("ipip", self._read_some),
         }
         if family.calibrates:
             functions["Calibrate"] = ("i", self._calibrate)
@@ -283,11 +306,22 @@ class SimulatedLibrary:
         return 0
 
     def _initialize(self, mode: int, reference: int = 0) -> int:
-        if mode != 0 or reference != 0:  # the only mode and the only clock there are
+        if mode not in (HISTOGRAMS, T3) or reference != 0:  # the only clock there is
             return INVALID
+        if self._card.is_running():
+            return RUNNING
         self._initialized = True
+        self._forget(mode)
         self._restart_meters()
         return self._change()
+
+    def _forget(self, mode: int) -> None:
+        """Lose all settings, and with them the calibration."""
+        self._mode = mode
+        self._calibrated = self._listens = False
+        self._stop_count: int | None = None
+        self._length = 1024 << min(self._family.length_codes[1], 6)
+        self._layout = _Layout(bins=self._length)
 
     def _calibrate(self) -> int:
         self._calibrated = True
@@ -304,12 +338,21 @@ class SimulatedLibrary:
 
     def _change(self, **changes: int) -> int:
         layout, base_ps = replace(self._layout, **changes), self._card.base_resolution_ps
-        self._card.configure(
-            base_ps * 2**layout.binning,
-            min(layout.bins, self._card.max_bins),
-            round(layout.offset * self._family.offset_ps / base_ps) * base_ps,
-            layout.divider,
-        )
+        time_bin_ps = base_ps * 2**layout.binning
+        offset_ps = round(layout.offset * self._family.offset_ps / base_ps) * base_ps
+        if self._mode == T3:
+            self._card.configure_stream(
+                time_bin_ps,
+                offset_ps,
+                layout.divider,
+                record_type=self._family.record_type,
+                channel=self._channel,
+                markers=self._listens,
+                fifo_records=min(self._family.fifo, self._card.fifo_records),
+            )
+        else:
+            bins = min(layout.bins, self._card.max_bins)
+            self._card.configure(time_bin_ps, bins, offset_ps, layout.divider)
         self._layout, self._full = layout, None
         return 0
 
@@ -338,6 +381,17 @@ class SimulatedLibrary:
             return INVALID
         self._stop_count = count if stop else None
         return 0
+
+    def _set_markers(self, *enabled: int) -> int:
+        if not set(enabled) <= {0, 1}:
+            return INVALID
+        listened = self._listens
+        self._listens = bool(enabled[0])
+        try:
+            return self._change()
+        except VirtualFault:
+            self._listens = listened
+            raise
 
     def _resolution(self, resolution: int) -> int:
         return _real(resolution, self._card.base_resolution_ps * 2**self._layout.binning)
@@ -379,8 +433,21 @@ class SimulatedLibrary:
         self._card.stop()
         return 0
 
+    def _read_some(self, records: int, count: int, actual: int) -> int:
+        if not 0 < count <= READ_MOST or count % READ_STEP != 0:
+            return INVALID
+        return self._read(records, count, actual)
+
+    def _read_all(self, records: int, actual: int) -> int:
+        return self._read(records, READ_ALL, actual)
+
+    def _read(self, records: int, most: int, actual: int) -> int:
+        read = self._card.read_records(most)
+        ctypes.memmove(records, read.ctypes.data, read.nbytes)
+        return _integer(actual, read.size)
+
     def _status(self, ended: int) -> int:
-        self._measured()
+        self._look_for_full_bins()
         return _integer(ended, int(not self._card.is_running()))
 
     def _histogram(self, counts: int, channel: int, clear: int = 0) -> int:
@@ -396,12 +463,21 @@ class SimulatedLibrary:
         return 0
 
     def _get_flags(self, flags: int) -> int:
-        self._measured()
+        self._look_for_full_bins()
         names = set(self._card.flags())
         if self._full is not None:
             names.add("overflow")
-        bits = sum(bit for name, bit in self._family.flags.items() if name in names)
+        known = self._family.flags | (self._family.t3_flags if self._mode == T3 else {})
+        bits = sum(bit for name, bit in known.items() if name in names)
         return _integer(flags, bits | self._family.running_flag * self._card.is_running())
+
+    def _elapsed(self, milliseconds: int) -> int:
+        elapsed_s = self._card.elapsed_s() if self._mode == T3 else self._measured()[1]
+        return _real(milliseconds, 1e3 * elapsed_s)
+
+    def _look_for_full_bins(self) -> None:
+        if self._mode != T3:
+            self._measured()
 
     def _measured(self) -> tuple[NDArray[Any], float]:
         """Counts and time, ended where the first bin reached the count that stops this card.

@@ -12,6 +12,8 @@ from tplm_simulators.microscope import VirtualMicroscope
 from tplm_simulators.wire import Lines, Served, WireServer
 from tplm_simulators.wire._axes import Axes
 
+VELOCITY_UNITS = 1.6384
+"""Native velocity of one microstep per second."""
 CHECKSUM = re.compile(r"^/(.*):([0-9A-F]{2})$")
 
 
@@ -66,9 +68,11 @@ class Axis:
                 self._go(self.limits()[0])
                 return "0"
             case ["move", "abs", place]:
-                return self._move(int(place))
+                return self._move(int(place), self._fastest())
+            case ["move", "abs", place, velocity]:
+                return self._move(int(place), int(velocity))
             case ["move", "rel", distance]:
-                return self._move(self.position() + int(distance))
+                return self._move(self.position() + int(distance), self._fastest())
             case ["stop"]:
                 self._axes.stop(self._number)
                 return "0"
@@ -87,6 +91,7 @@ class Axis:
             "pos": str(self.position()),
             "limit.min": str(lowest),
             "limit.max": str(highest),
+            "maxspeed": str(self._fastest()),
             "resolution": "64",
             "device.id": "50952",
             "deviceid": "50952",
@@ -96,12 +101,17 @@ class Axis:
         }
         return values.get(name)
 
-    def _move(self, place: int) -> str | None:
+    def _move(self, place: int, velocity: int) -> str | None:
         lowest, highest = self.limits()
-        if not lowest <= place <= highest:
+        if not (lowest <= place <= highest and 0 < velocity <= self._fastest()):
             return None
+        speed_um_per_s = velocity / VELOCITY_UNITS * self._microstep_um
+        self._axes.set_speed(self._number, min(speed_um_per_s, self._axes.fastest_um_per_s))
         self._go(place)
         return "0"
+
+    def _fastest(self) -> int:
+        return round(self._axes.fastest_um_per_s / self._microstep_um * VELOCITY_UNITS)
 
     def _go(self, place: int) -> None:
         self._fault = ""

@@ -104,16 +104,20 @@ T2_FORMATS: dict[int, str] = {
 
 _PICOHARP = T3_FORMATS[0x00010303]
 
-# Every record increments exactly one counter, so that none is lost and the loop needs no
-# branch, which random overflows would mispredict. The counters are, in this order: for each
-# channel one per bin and one for all later delay times; then this tail of special records.
+# Every record increments exactly one counter, so that none is lost. The counters are, in this
+# order: for each channel one per bin and one for all later delay times; then this tail of
+# special records.
 _TAIL = 64
 _MARKERS = slice(1, 16)
 _OVERFLOWS = 63
 
 
+MANY_SPECIALS = 0.12
+"""Share of special records above which a loop without branches is faster (measured)."""
+
+
 @jit
-def _count_hydraharp(
+def _count_mostly_photons(
     records: NDArray[np.uint32], cells: NDArray[np.int64], bins: int, nsync_mask: int
 ) -> int:
     """Count `records` into `cells`; return the number of sync counter overflows."""
@@ -125,10 +129,32 @@ def _count_hydraharp(
     overflows = 0
     for record in records:
         row = record >> np.uint32(25)  # the special bit, then the channel
+        if row < np.uint32(64):
+            dtime = min((record >> np.uint32(10)) & np.uint32(0x7FFF), last)
+            cells[row * stride + dtime] += 1
+        else:
+            cells[tail + (row & np.uint32(63))] += 1
+            if row == np.uint32(127):
+                # a number of 0 comes from old firmware and means 1
+                overflows += int(max(record & mask, np.uint32(1)))
+    return overflows
+
+
+@jit
+def _count_many_specials(
+    records: NDArray[np.uint32], cells: NDArray[np.int64], bins: int, nsync_mask: int
+) -> int:
+    """Do the same without a branch, which random overflows would mispredict."""
+    last = np.uint32(bins)
+    stride = np.uint32(bins + 1)
+    tail = np.uint32(64) * stride
+    mask = np.uint32(nsync_mask)
+    overflows = 0
+    for record in records:
+        row = record >> np.uint32(25)  # the special bit, then the channel
         channel = row & np.uint32(63)
         dtime = min((record >> np.uint32(10)) & np.uint32(0x7FFF), last)
         cells[tail + channel if row >= np.uint32(64) else channel * stride + dtime] += 1
-        # Multiplied, not branched upon; a number of 0 comes from old firmware and means 1.
         overflows += int(row == np.uint32(127)) * int(max(record & mask, np.uint32(1)))
     return overflows
 
@@ -154,6 +180,48 @@ def _count_picoharp(records: NDArray[np.uint32], cells: NDArray[np.int64], bins:
             overflows += 1
         cells[cell] += 1
     return overflows
+
+
+@jit
+def _first_at(
+    records: NDArray[np.uint32],
+    base: int,
+    sync: int,
+    marker_bits: int,
+    picoharp: bool,
+    counted: bool,
+) -> tuple[int, int]:
+    """Find the first record at or after a sync pulse, or the first marker with one of the bits.
+
+    Returns its index and sync number; the number of records if there is none. `base` is the sync
+    number at the last overflow. A search for a marker has `sync` = the largest integer.
+    """
+    for i in range(records.size):
+        record = np.int64(records[i])
+        if picoharp:
+            special = record >> 28 == 15
+            bits = (record >> 16) & 0xF
+            overflow = special and bits == 0
+            nsync, turn = record & 0xFFFF, 65536
+        else:
+            special = record >> 31 == 1
+            bits = (record >> 25) & 63
+            overflow = special and bits == 63
+            nsync, turn = record & 1023, 1024
+        if overflow:
+            turns = int(nsync) if counted and nsync > 0 else 1
+            base += turn * turns
+            now = base
+        else:
+            now = base + int(nsync)
+            if special and 0 < bits < 16 and bits & marker_bits:
+                return i, now
+        if now >= sync:
+            return i, now
+    return records.size, 0
+
+
+_NEVER = np.iinfo(np.int64).max
 
 
 class T3Decoder:
@@ -186,6 +254,7 @@ class T3Decoder:
         self.sync_count = 0
         """Number of the last sync pulse the records tell of, counted from the start."""
         self._overflows = 0
+        self._many_specials = False
         photon_cells = record_format.channels * (bins + 1)
         self._cells = np.zeros(photon_cells + _TAIL, dtype=np.int64)
         self._photons = self._cells[:photon_cells].reshape(record_format.channels, bins + 1)
@@ -206,7 +275,12 @@ class T3Decoder:
             self._overflows += _count_picoharp(block, self._cells, self.bins)
         else:
             nsync_mask = 0x3FF if self.format.overflow_counted else 0
-            self._overflows += _count_hydraharp(block, self._cells, self.bins, nsync_mask)
+            count = _count_many_specials if self._many_specials else _count_mostly_photons
+            before = int(self._specials.sum())
+            self._overflows += count(block, self._cells, self.bins, nsync_mask)
+            # neighbouring blocks are alike
+            specials = int(self._specials.sum()) - before
+            self._many_specials = specials > MANY_SPECIALS * block.size
         self.records += block.size
 
         # An overflow record's own nsync is a number of overflows, or nothing.
@@ -214,6 +288,34 @@ class T3Decoder:
         nsync_bits = self.format.nsync_bits
         nsync = 0 if self.format.is_overflow(last) else last & ((1 << nsync_bits) - 1)
         self.sync_count = (self._overflows << nsync_bits) + nsync
+
+    def index_at(self, records: NDArray[np.uint32], sync: int) -> int:
+        """Where the next block of the stream reaches a sync pulse; its size if it does not.
+
+        The records from there on, an overflow that passes the pulse included, come at or after it.
+        """
+        return self._first_at(records, sync, 0)[0]
+
+    def next_marker(self, records: NDArray[np.uint32], bits: int = 15) -> tuple[int, int]:
+        """Where the next block has its first marker with one of the bits, and its sync number.
+
+        The index is the size of the block if there is none.
+        """
+        return self._first_at(records, int(_NEVER), bits)
+
+    def _first_at(self, records: NDArray[np.uint32], sync: int, bits: int) -> tuple[int, int]:
+        block = np.ascontiguousarray(records).view()
+        block.flags.writeable = False
+        base = self._overflows << self.format.nsync_bits
+        picoharp = self.format is _PICOHARP
+        index, now = _first_at(block, base, sync, bits, picoharp, self.format.overflow_counted)
+        return int(index), int(now)
+
+    def take(self, channel: int) -> NDArray[np.int64]:
+        """Return a channel's histogram and begin the histograms of all channels anew."""
+        counts: NDArray[np.int64] = self.histogram[channel].copy()
+        self.histogram[:] = 0
+        return counts
 
     @property
     def histogram(self) -> NDArray[np.int64]:

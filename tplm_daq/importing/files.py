@@ -1,64 +1,61 @@
-"""Making a scan file from .ptu files measured elsewhere, one file for each dwell."""
+"""Making a scan file from measured files, one file for each dwell."""
 
 import json
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from pathlib import Path, PurePath, PureWindowsPath
-from typing import Any, TextIO
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tplm_config import CardSettings, Excitation, InputError, Place, PositionScan
 from tplm_config.errors import printable
+from tplm_daq.curves import Curves
 from tplm_daq.events import VisitRecord
 from tplm_daq.exporting import new_file
-from tplm_daq.ptu import PtuHistogram, read_ptu
+from tplm_daq.importing.phu import read_phu
+from tplm_daq.importing.sdt import read_sdt
+from tplm_daq.importing.table import MAX_EXPOSURE_S, Row, match, read_rows
 from tplm_daq.store import Scan, ScanHeader, read_scan, write_scan
 from tplm_daq.store.frozen import JOURNAL_BYTES
-from tplm_daq.tables import csv_rows, ordinary_file
+from tplm_daq.t3.reading import PtuHistogram, read_ptu
+from tplm_daq.tables import ordinary_file
 from tplm_drivers import Identity
 
-COLUMNS = ("file", "x_um", "y_um", "exposure_s")
-MAX_EXPOSURE_S = 86_400.0
-MAX_POSITION_UM = 10_000.0
+READERS: dict[str, Callable[[Path, int | None], Curves]] = {
+    ".ptu": read_ptu,
+    ".phu": read_phu,
+    ".sdt": read_sdt,
+}
+"""By the ending of the file's name."""
 _MAX_BINS_CROPPED = 0.01
 """Share of the bins; the period that a card measures wanders far less than this."""
 _MAX_WARNINGS = 50
 _MAX_COMMENT = 500
 
 
-@dataclass(frozen=True)
-class _Row:
-    """A line of the positions table."""
-
-    line: int
-    file: str
-    place: Place
-    exposure_s: float | None
-
-
 @dataclass(frozen=True, eq=False)
 class _Source:
-    """A .ptu file that was read, without what is not kept of it."""
+    """A file that was read, without what is not kept of it."""
 
     path: Path
-    row: _Row
+    row: Row
     counts: NDArray[np.uint32]
-    header: PtuHistogram
+    header: Curves
     live_s: float
 
 
-def import_ptu(
+def import_files(
     files: Sequence[str | Path],
     positions_csv: str | Path,
     out: str | Path,
     channel: int | None = None,
 ) -> Scan:
-    """Make a scan file from .ptu files, each of them one visit to a place.
+    """Make a scan file from measured files, each of them one visit to a place.
 
     Files for the same place are passes, in the order of their dates, or of the table if a date is
     missing. All histograms are cut to the shortest: the sync period that a card measures is not
@@ -67,14 +64,14 @@ def import_ptu(
     Parameters
     ----------
     files : sequence of path
-        T3 files.
+        PicoQuant .ptu (T3) and .phu files, Becker & Hickl .sdt files.
     positions_csv : path
         Table with header ``file,x_um`` and optionally ``y_um`` and ``exposure_s``, one row for
         each file. File names are relative to the table's folder, or the end of a path in `files`.
     out : path
         The scan file to make.
     channel : int, optional
-        Input channel of the card, from 0; needed if there are photons in several.
+        Input channel of the card or curve of the file, from 0; needed if several have photons.
 
     Returns
     -------
@@ -90,7 +87,7 @@ def import_ptu(
     if out.suffix.lower() != ".h5":
         raise InputError(out, f"the file name ends in '{out.suffix}'", "a scan file ends in .h5")
     table = ordinary_file(positions_csv)
-    rows = _match([Path(file) for file in files], table, _read_rows(table))
+    rows = match([Path(file) for file in files], table, read_rows(table))
     sources = [_read(path, row, channel, table) for path, row in rows]
     started = [source.header.created for source in sources if source.header.created is not None]
     first = min(started, default=None)
@@ -126,123 +123,25 @@ def import_ptu(
     header = sources[0].header
     model = printable(header.device_model) or "unknown"
     card = Identity(model, printable(header.device_serial), checked_against="imported")
-    made = ScanHeader(plan, header.time_bin_ps, bins, identities={"card": card})
+    made = ScanHeader(plan, header.time_bin_ps, bins, header.offset_ns, identities={"card": card})
     if first is not None:
         made = replace(made, created=first.isoformat(timespec="milliseconds"))
     write_scan(out, made, records, note)
     return read_scan(out)
 
 
-def _read_rows(table: Path) -> list[_Row]:
-    try:
-        with table.open(encoding="utf-8-sig", newline="") as file:
-            rows = _parse_rows(table, file)
-    except UnicodeDecodeError:
+def _read(path: Path, row: Row, channel: int | None, table: Path) -> _Source:
+    reader = READERS.get(path.suffix.lower())
+    if reader is None:
         raise InputError(
-            table, "not UTF-8 text", "save the table as CSV with commas in UTF-8"
-        ) from None
-    except OSError as error:
-        raise InputError(table, f"the file cannot be read ({error.strerror})") from None
-    if not rows:
-        raise InputError(table, "there is no row", "one row for each .ptu file is needed")
-    return rows
-
-
-def _parse_rows(table: Path, file: TextIO) -> list[_Row]:
-    names: list[str] | None = None
-    rows: list[_Row] = []
-    for line, raw in csv_rows(table, file):
-        cells = [cell.strip() for cell in raw]
-        if names is None:
-            names = cells
-            good = set(names) <= set(COLUMNS) and len(set(names)) == len(names)
-            if not (good and {"file", "x_um"} <= set(names)):
-                raise InputError(
-                    table,
-                    f"the first row is {','.join(names)[:80]!r}",
-                    "it must be file,x_um and optionally y_um,exposure_s, with commas",
-                    f"line {line}",
-                )
-            continue
-        if len(cells) != len(names):
-            raise InputError(
-                table, f"found {len(cells)} values", f"{len(names)} are needed", f"line {line}"
-            )
-        rows.append(_row(table, line, dict(zip(names, cells, strict=True))))
-    return rows
-
-
-def _row(table: Path, line: int, cells: dict[str, str]) -> _Row:
-    def number(name: str, low: float, high: float, allowed: str) -> float:
-        try:
-            value = float(cells[name])
-        except ValueError:
-            value = math.nan
-        if not low <= value <= high:
-            found = f"found {cells[name][:40]!r}"
-            raise InputError(table, found, allowed, f"line {line}, {name}")
-        return value
-
-    def place(name: str) -> float:
-        far = MAX_POSITION_UM
-        return number(name, -far, far, f"a place is a number from {-far:g} to {far:g} µm")
-
-    if not cells["file"]:
-        raise InputError(table, "the file name is missing", key=f"line {line}, file")
-    exposure_s = None
-    if cells.get("exposure_s"):
-        allowed = f"an exposure is more than 0 and at most {MAX_EXPOSURE_S:g} s; leave it empty "
-        exposure_s = number(
-            "exposure_s", 1e-9, MAX_EXPOSURE_S, f"{allowed}to take it from the .ptu file"
+            path, f"the file name ends in '{path.suffix}'", f"allowed: {', '.join(READERS)}"
         )
-    y_um = place("y_um") if cells.get("y_um") else 0.0
-    return _Row(line, cells["file"], Place(place("x_um"), y_um), exposure_s)
-
-
-def _match(files: list[Path], table: Path, rows: list[_Row]) -> list[tuple[Path, _Row]]:
-    """Bring files and rows together, one to one, in the order of the rows."""
-    free = list(files)
-    found: list[tuple[Path, _Row]] = []
-    for row in rows:
-        # a table written on Windows has backslashes
-        name = PurePath(*PureWindowsPath(row.file).parts)
-        here = [path for path in free if _same(path, table.parent / name)]
-        hits = here or [path for path in free if path.parts[-len(name.parts) :] == name.parts]
-        key = f"line {row.line}, file"
-        if not hits:
-            raise InputError(
-                table,
-                f"'{row.file}' is not among the {len(files)} files given, or has a row already",
-                "give every file of the table exactly once",
-                key,
-            )
-        if len(hits) > 1:
-            raise InputError(
-                table,
-                f"'{row.file}' may be {hits[0]} or {hits[1]}",
-                "write the folder too, and give each file once",
-                key,
-            )
-        free.remove(hits[0])
-        found.append((hits[0], row))
-    if free:
-        more = f" and {len(free) - 1} more have" if len(free) > 1 else " has"
-        raise InputError(
-            table, f"{free[0]}{more} no row", "one row for each file is needed: file,x_um"
-        )
-    return found
-
-
-def _same(one: Path, other: Path) -> bool:
-    return one.resolve() == other.resolve()
-
-
-def _read(path: Path, row: _Row, channel: int | None, table: Path) -> _Source:
-    found = read_ptu(path, channel)
+    found = reader(path, channel)
     if len(found.channels) > 1:
         listed = ", ".join(map(str, found.channels))
+        what = "channels" if reader is read_ptu else "curves"
         raise InputError(
-            path, f"there are photons in the channels {listed}", "choose one with --channel"
+            path, f"there are photons in the {what} {listed}", "choose one with --channel"
         )
     live_s = row.exposure_s or found.acquisition_time_s
     if not 0 < live_s <= MAX_EXPOSURE_S:
@@ -277,19 +176,30 @@ def _common_bins(sources: list[_Source]) -> int:
                 f"the time bin is {source.header.time_bin_ps:g} ps",
                 f"{first.path} has {first.header.time_bin_ps:g} ps, and all must be equal",
             )
+        if source.header.offset_ns != first.header.offset_ns:
+            raise InputError(
+                source.path,
+                f"the first bin lies {source.header.offset_ns:g} ns after the sync",
+                f"that of {first.path} {first.header.offset_ns:g} ns, and all must be equal",
+            )
     longest = max(sources, key=lambda source: source.counts.size)
     shortest = min(sources, key=lambda source: source.counts.size)
     bins = shortest.counts.size
     if longest.counts.size - bins > max(3, _MAX_BINS_CROPPED * longest.counts.size):
         raise InputError(
             shortest.path,
-            f"the histogram has {bins} bins ({shortest.header.sync_rate_hz:g} pulses/s)",
-            f"{longest.path} has {longest.counts.size} ({longest.header.sync_rate_hz:g} pulses/s), "
-            "and all must have the same repetition rate",
+            f"the histogram has {bins} bins ({_rate(shortest)})",
+            f"{longest.path} has {longest.counts.size} ({_rate(longest)}), and all must have the "
+            "same repetition rate",
         )
     if bins < 2:
         raise InputError(shortest.path, "the histogram has one bin", "at least 2 are needed")
     return bins
+
+
+def _rate(source: _Source) -> str:
+    rate_hz = source.header.sync_rate_hz
+    return f"{rate_hz:g} pulses/s" if math.isfinite(rate_hz) else "unknown pulse rate"
 
 
 def _plan(sources: list[_Source], bins: int) -> tuple[PositionScan, list[tuple[int, int]]]:
@@ -302,7 +212,9 @@ def _plan(sources: list[_Source], bins: int) -> tuple[PositionScan, list[tuple[i
         repeats[place] = repeats.get(place, 0) + 1
     places = list(repeats)
     number = {place: i for i, place in enumerate(places)}
-    time_bin_ps = sources[0].header.time_bin_ps
+    header = sources[0].header
+    rates_hz = [s.header.sync_rate_hz for s in sources if math.isfinite(s.header.sync_rate_hz)]
+    kinds = " and ".join(sorted({source.path.suffix.lower() for source in sources}))
     ys = tuple(place.y_um for place in places)
     plan = PositionScan(
         x_um=tuple(place.x_um for place in places),
@@ -310,11 +222,14 @@ def _plan(sources: list[_Source], bins: int) -> tuple[PositionScan, list[tuple[i
         passes=max(repeats.values()),
         order="one-way",
         dwell_s=statistics.median(source.live_s for source in sources),
-        card=CardSettings(mode="t3", time_bin_ps=time_bin_ps, range_ns=bins * time_bin_ps * 1e-3),
-        excitation=Excitation(
-            repetition_rate_hz=statistics.median(s.header.sync_rate_hz for s in sources)
+        card=CardSettings(
+            mode="t3" if isinstance(header, PtuHistogram) else "histogram",
+            time_bin_ps=header.time_bin_ps,
+            range_ns=bins * header.time_bin_ps * 1e-3,
+            offset_ns=header.offset_ns,
         ),
-        notes=f"imported from {len(sources)} .ptu file{'s' if len(sources) > 1 else ''}",
+        excitation=Excitation(repetition_rate_hz=statistics.median(rates_hz) if rates_hz else None),
+        notes=f"imported from {len(sources)} {kinds} file{'s' if len(sources) > 1 else ''}",
     )
     return plan, [(pass_index, number[place]) for pass_index, place in done]
 

@@ -1,0 +1,228 @@
+"""Counting for a dwell: with the card's own histogram, or from its stream of photons."""
+
+from types import TracebackType
+from typing import Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tplm_config import Visit
+from tplm_daq.t3.decoder import T3_FORMATS, T3Decoder
+from tplm_daq.t3.keeping import KeptRecords
+from tplm_daq.t3.stream import RecordStream
+from tplm_drivers import Clock, DeviceError, Histogram, StreamConfiguration, TcspcCard
+
+FILLING = 0.5
+"""How full the brightest bin may get before a dwell is split, at the rate seen so far."""
+FEW_COUNTS = 1000
+"""Fewer do not tell how the light is spread over the bins."""
+SHORTEST_S = 1e-3
+"""Dwells of the cards are whole milliseconds."""
+
+
+class Dwell(Protocol):
+    """A running dwell; left early, it is given up."""
+
+    def __enter__(self) -> Self:
+        """Start counting."""
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Stop counting."""
+
+    def is_running(self, rate_hz: float) -> bool:
+        """Whether it still counts; `rate_hz` is the highest count rate seen so far."""
+
+    def brightest_bin(self) -> int | None:
+        """Counts in the brightest bin so far; None while the card keeps them to itself."""
+
+    def finish(self) -> Histogram:
+        """The counts, when it is over."""
+
+
+class HistogramDwell:
+    """A dwell of a card that makes histograms, in parts that no counter overflows in.
+
+    The length of a part follows from the count rate, at first as if all light fell into one bin,
+    then with the share that the brightest bin was seen to have.
+
+    Parameters
+    ----------
+    card : TcspcCard
+        Set up for histograms.
+    dwell_s : float
+        How long to count.
+    rate_hz : float
+        Count rate just before.
+    """
+
+    def __init__(self, card: TcspcCard, dwell_s: float, rate_hz: float) -> None:
+        self._card = card
+        self._left_s = dwell_s
+        self._rate_hz = rate_hz
+        self._share = 1.0
+        self._counts: NDArray[np.int64] | None = None
+        self._live_s = 0.0
+        self._flags: frozenset[str] = frozenset()
+
+    def __enter__(self) -> Self:
+        self._start()
+        return self
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        self._card.stop()
+
+    def is_running(self, rate_hz: float) -> bool:
+        """Whether it still counts; starts the next part when one is over."""
+        if self._card.is_counting():
+            return True
+        part = self._card.read()
+        counts = part.counts.astype(np.int64)
+        self._counts = counts if self._counts is None else self._counts + counts
+        self._live_s += part.live_s
+        self._flags |= part.flags
+        self._left_s -= self._part_s
+        if self._left_s < SHORTEST_S or part.flags:
+            # an overflow, a lost sync: what is wrong does not mend by going on
+            return False
+        total = int(self._counts.sum())
+        if total >= FEW_COUNTS:
+            self._share = min(1.0, 2 * int(self._counts.max()) / total)
+        self._rate_hz = max(self._rate_hz, rate_hz)
+        self._start()
+        return True
+
+    def brightest_bin(self) -> int | None:
+        """None: the card tells at the end of the dwell."""
+        return None
+
+    def finish(self) -> Histogram:
+        """Counts, time and flags of all parts together."""
+        assert self._counts is not None, "asked only when it is over"
+        most, flags = np.iinfo(np.uint32).max, self._flags
+        if self._counts.max() > most:
+            flags = flags | {"overflow"}
+        return Histogram(np.minimum(self._counts, most).astype(np.uint32), self._live_s, flags)
+
+    def _start(self) -> None:
+        fills_hz = self._rate_hz * self._share
+        longest_s = FILLING * self._card.counter_max() / fills_hz if fills_hz > 0 else self._left_s
+        # parts of equal length, in whole milliseconds, so that no crumb is left at the end
+        parts = max(1.0, np.ceil(self._left_s / max(longest_s, SHORTEST_S)))
+        self._part_s = self._left_s if parts == 1 else round(self._left_s / parts, 3) or SHORTEST_S
+        self._card.start(self._part_s)
+
+
+class StreamDwell:
+    """A dwell of a card that streams photons; the histogram is made as they come.
+
+    Parameters
+    ----------
+    card : TcspcCard
+        Set up for streaming, with `settings`.
+    bins : int
+        Time bins to keep.
+    visit : Visit
+        How long to count, and for which place records are kept.
+    clock : Clock
+        Device time.
+    kept : KeptRecords or None
+        Where the records themselves go.
+    """
+
+    def __init__(
+        self,
+        card: TcspcCard,
+        settings: StreamConfiguration,
+        bins: int,
+        visit: Visit,
+        clock: Clock,
+        kept: KeptRecords | None,
+    ) -> None:
+        self._card = card
+        self._settings = settings
+        self._visit = visit
+        self._clock = clock
+        self._kept = kept
+        self._decoder = T3Decoder(T3_FORMATS[settings.record_type], bins)
+
+    def __enter__(self) -> Self:
+        if self._kept is not None:
+            self._kept.begin(self._visit)
+        self._card.start(self._visit.dwell_s)
+        end_s = self._clock.now_s() + self._visit.dwell_s
+        self._stream = RecordStream(self._card, self._settings, self._clock, end_s, self._take)
+        self._stream.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stream.__exit__(kind, error, trace)
+        self._card.stop()
+        if self._kept is not None:
+            self._kept.discard()
+
+    def is_running(self, rate_hz: float) -> bool:
+        """Whether records are still to come."""
+        return self._stream.is_running()
+
+    def brightest_bin(self) -> int | None:
+        """Counts in the brightest bin so far."""
+        return int(self._counts.max())
+
+    def finish(self) -> Histogram:
+        """The histogram of the stream."""
+        end = self._card.end_stream()
+        check_flags(end.flags, f"visit {self._visit.index}, which is")
+        if self._kept is not None:
+            self._kept.keep(self._decoder.sync_count, end.live_s)
+        return Histogram(self._counts.astype(np.uint32), end.live_s, end.flags)
+
+    @property
+    def _counts(self) -> NDArray[np.int64]:
+        counts: NDArray[np.int64] = self._decoder.histogram[self._settings.channel]
+        return counts
+
+    def _take(self, records: NDArray[np.uint32]) -> None:
+        self._decoder.feed(records)
+        if self._kept is not None:
+            self._kept.write(records)
+
+
+def check_flags(flags: frozenset[str], what: str) -> None:
+    """Raise if counts were lost that nothing can make good.
+
+    Parameters
+    ----------
+    flags : frozenset of str
+        What the card complained of.
+    what : str
+        What is lost, and its verb: "visit 3, which is".
+
+    Raises
+    ------
+    DeviceError
+        If the sync signal was lost, or the FIFO ran over.
+    """
+    if "fifo-full" in flags:
+        raise DeviceError(
+            "card",
+            f"its FIFO ran over during {what} not kept: more photons came than the computer "
+            "could read",
+            "lower the count rate, end other programs or write to a faster disk, then resume the "
+            "scan",
+        )
+    if "sync-lost" in flags:
+        raise DeviceError(
+            "card",
+            f"the sync signal was lost during {what} not kept",
+            "check the laser's trigger output and its cable, then resume the scan",
+        )

@@ -1,0 +1,162 @@
+"""Reading a card's FIFO while it measures: one thread reads, another works the records up."""
+
+import queue
+import threading
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tplm_drivers import Clock, StreamConfiguration, TcspcCard
+
+BUFFER_BYTES = 64 << 20
+"""Memory between the card and the disk: what a disk that stops for a moment may delay."""
+LONGEST_WAIT_S = 0.05
+SHORTEST_WAIT_S = 0.5e-3
+
+Sink = Callable[[NDArray[np.uint32]], None]
+
+
+class RecordStream:
+    """Reads records from a card that has been started, until its dwell is over.
+
+    The reading thread does nothing but move records from the card's FIFO into buffers; a second
+    thread hands them to the sink, in order. There are so many buffers and no more: when the sink
+    is slower than the card for long, the FIFO runs over and the card tells.
+
+    Parameters
+    ----------
+    card : TcspcCard
+        Counting.
+    settings : StreamConfiguration
+        What it was set up with.
+    clock : Clock
+        Device time.
+    end_s : float
+        Device time at which the dwell will be over.
+    sink : callable
+        Given each block; may not keep it.
+    """
+
+    def __init__(
+        self,
+        card: TcspcCard,
+        settings: StreamConfiguration,
+        clock: Clock,
+        end_s: float,
+        sink: Sink,
+    ) -> None:
+        self._card = card
+        self._settings = settings
+        self._clock = clock
+        self._end_s = end_s
+        self._sink = sink
+        self._stop = threading.Event()
+        self._done = threading.Event()
+        self._failure: BaseException | None = None
+        size = settings.read_records
+        self._free: queue.LifoQueue[NDArray[np.uint32]] = queue.LifoQueue()
+        self._full: queue.SimpleQueue[tuple[NDArray[np.uint32], int] | None] = queue.SimpleQueue()
+        for _ in range(max(4, BUFFER_BYTES // (4 * size))):
+            # last in, first out: a slow stream touches the memory of one or two of them
+            self._free.put(np.empty(size, dtype=np.uint32))
+        self._reader = threading.Thread(target=self._read, name="card records", daemon=True)
+        self._worker = threading.Thread(target=self._work, name="photon counting", daemon=True)
+        self._joined = threading.Event()
+
+    def __enter__(self) -> Self:
+        self._reader.start()
+        self._worker.start()
+        self._joined.wait()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stop.set()
+        while self._reader.is_alive():
+            self._clock.wait(SHORTEST_WAIT_S)  # it may wait for simulated time
+            self._reader.join(0.001)
+        self._worker.join()
+
+    def is_running(self) -> bool:
+        """Whether records are still to come or to be worked up.
+
+        Raises
+        ------
+        DeviceError, OSError
+            What ended the stream early.
+        """
+        if not self._reader.is_alive():
+            # what is left is the computer's own work, which no device time has to wait for
+            self._done.wait(0.1)
+        if self._failure is not None:
+            raise self._failure
+        return not self._done.is_set()
+
+    def _read(self) -> None:
+        try:
+            with self._clock.joined():
+                self._joined.set()
+                self._read_all()
+        except BaseException as error:  # noqa: BLE001 - raised by `is_running`
+            self._failure = self._failure or error
+        finally:
+            self._joined.set()
+            self._full.put(None)
+
+    def _read_all(self) -> None:
+        size = self._settings.read_records
+        over = False
+        read_s = self._clock.now_s()
+        buffer = self._next_buffer()
+        while buffer is not None:
+            # asked before reading: what comes after the end was in the FIFO at the end
+            over = over or not self._card.is_counting()
+            count = self._card.read_records(buffer)
+            now_s = self._clock.now_s()
+            if count:
+                self._full.put((buffer, count))
+                buffer = self._next_buffer()
+            elif over:
+                return
+            if count < size and not over:
+                self._clock.wait(self._pause_s(count, now_s - read_s, now_s))
+            read_s = now_s
+
+    def _pause_s(self, count: int, since_s: float, now_s: float) -> float:
+        """How long to let the FIFO fill: an eighth of it, not beyond the end of the dwell."""
+        pause_s = LONGEST_WAIT_S
+        if count:
+            pause_s = min(pause_s, self._settings.fifo_records / 8 * since_s / count)
+        left_s = self._end_s - now_s
+        if left_s > 0:
+            pause_s = min(pause_s, left_s)
+        return max(pause_s, SHORTEST_WAIT_S)
+
+    def _next_buffer(self) -> NDArray[np.uint32] | None:
+        """A free buffer, or None if the stream is to stop."""
+        while not self._stop.is_set() and self._failure is None:
+            try:
+                return self._free.get(timeout=0.1)
+            except queue.Empty:
+                continue
+        return None
+
+    def _work(self) -> None:
+        try:
+            while (block := self._full.get()) is not None:
+                buffer, count = block
+                if not self._stop.is_set():
+                    self._sink(buffer[:count])
+                self._free.put(buffer)
+        except BaseException as error:  # noqa: BLE001 - raised by `is_running`
+            self._failure = self._failure or error
+            self._stop.set()
+        finally:
+            self._done.set()
