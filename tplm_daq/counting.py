@@ -6,7 +6,7 @@ from typing import Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from tplm_config import Visit
+from tplm_config import Leg, Visit
 from tplm_daq.t3.decoder import T3_FORMATS, T3Decoder
 from tplm_daq.t3.keeping import KeptRecords
 from tplm_daq.t3.stream import RecordStream
@@ -181,7 +181,7 @@ class StreamDwell:
     def finish(self) -> Histogram:
         """The histogram of the stream."""
         end = self._card.end_stream()
-        check_flags(end.flags, f"visit {self._visit.index}, which is")
+        check_flags(end.flags, which((self._visit,)))
         if self._kept is not None:
             self._kept.keep(self._decoder.sync_count, end.live_s)
         return Histogram(self._counts.astype(np.uint32), end.live_s, end.flags)
@@ -197,6 +197,13 @@ class StreamDwell:
             self._kept.write(records)
 
 
+def which(leg: Leg) -> str:
+    """Name the visits of a leg, with the verb of what becomes of them: "visit 3, which is"."""
+    if len(leg) == 1:
+        return f"visit {leg[0].index}, which is"
+    return f"visits {leg[0].index} to {leg[-1].index}, which are"
+
+
 def check_flags(flags: frozenset[str], what: str) -> None:
     """Raise if counts were lost that nothing can make good.
 
@@ -205,7 +212,7 @@ def check_flags(flags: frozenset[str], what: str) -> None:
     flags : frozenset of str
         What the card complained of.
     what : str
-        What is lost, and its verb: "visit 3, which is".
+        What is lost, as `which` says it.
 
     Raises
     ------

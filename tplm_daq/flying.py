@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tplm_config import Flight, Leg
-from tplm_daq.counting import check_flags
+from tplm_daq.counting import check_flags, which
 from tplm_daq.t3.decoder import T3_FORMATS, T3Decoder
 from tplm_daq.t3.keeping import KeptRecords
 from tplm_daq.t3.stream import RecordStream
@@ -147,7 +147,7 @@ def fly(
     clock: Clock,
     pause: Callable[[float], None],
     kept: KeptRecords | None,
-) -> list[Histogram]:
+) -> list[tuple[float, Histogram]]:
     """Measure a leg in one flight; the stage stands at its start.
 
     Parameters
@@ -169,8 +169,8 @@ def fly(
 
     Returns
     -------
-    list of Histogram
-        One for each visit.
+    list of (float, Histogram)
+        Device time at which each visit began, and its counts.
 
     Raises
     ------
@@ -208,7 +208,7 @@ def fly(
                     cutter.borders = tuple(pulses.tolist())
             stream.is_running()  # raises what ended it
         end = card.end_stream()
-        check_flags(end.flags, f"visits {leg[0].index} to {leg[-1].index}, which are")
+        check_flags(end.flags, which(leg))
         chosen = _choose(cutter, track, flight, started_s, rate_hz, by)
         if kept is not None:
             kept.keep(decoder.sync_count, end.live_s)
@@ -218,7 +218,12 @@ def fly(
             kept.discard()
         stage.set_speed_um_per_s(None)
     return [
-        Histogram(after.counts.astype(np.uint32), (after.sync - before.sync) / rate_hz, end.flags)
+        (
+            started_s + before.sync / rate_hz,
+            Histogram(
+                after.counts.astype(np.uint32), (after.sync - before.sync) / rate_hz, end.flags
+            ),
+        )
         for before, after in pairwise(chosen)
     ]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from tplm_config import Detection, Fly, Leg, ScanPlan, Temperature, Visit, VisitKind, flight
-from tplm_daq.counting import Dwell, HistogramDwell, StreamDwell, check_flags
+from tplm_daq.counting import Dwell, HistogramDwell, StreamDwell, check_flags, which
 from tplm_daq.events import (
     Event,
     InstrumentSettings,
@@ -231,6 +231,7 @@ class Visiting:
         runner.enter(RunState.COUNTING)
         started_s = instrument.clock.now_s() - self._zero_s
         histogram, read = self._count(visit)
+        self._judge((visit,), histogram.flags, read)
         return self._record(visit, started_s, stage_um, histogram, read)
 
     def _fly_over(self, leg: Leg, how: Fly) -> list[VisitRecord]:
@@ -245,19 +246,42 @@ class Visiting:
         if instrument.shutter is not None:
             self._set_shutter(leg[0].shutter_open)
         runner.enter(RunState.COUNTING)
+        self._rate_hz = 0.0
         self._look(now=True)
+
+        def pause(seconds: float) -> None:
+            before_s = self._looked_s
+            self._pause(seconds)
+            if self._looked_s > before_s:
+                self._tell_rates(None)
+
         histograms = fly(
             leg, flown, how.cut, instrument.detector_stage, instrument.card, self._stream,
-            self._plan.card.bins, instrument.clock, self._pause, self._kept,
+            self._plan.card.bins, instrument.clock, pause, self._kept,
         )  # fmt: skip
-        ended_s = instrument.clock.now_s() - self._zero_s
         read = self._read_back()
-        records = []
-        for number, (visit, histogram) in enumerate(zip(leg, histograms, strict=True)):
-            before_s = sum(later.live_s for later in histograms[number:])
-            place = instrument.profile.stage_position_um(visit.x_um, visit.y_um)
-            records.append(self._record(visit, ended_s - before_s, place, histogram, read))
-        return records
+        self._judge(leg, histograms[0][1].flags, read)
+        places = [instrument.profile.stage_position_um(visit.x_um, visit.y_um) for visit in leg]
+        return [
+            self._record(visit, started_s - self._zero_s, place, histogram, read)
+            for visit, place, (started_s, histogram) in zip(leg, places, histograms, strict=True)
+        ]
+
+    def _judge(self, leg: Leg, flags: frozenset[str], read: _ReadBacks) -> None:
+        """Refuse visits during which counts or light were lost; tell what else is wrong."""
+        what = which(leg)
+        check_flags(flags, what)
+        if flags and leg[0].kind is not VisitKind.BACKGROUND:
+            words = f"the card reports {', '.join(sorted(flags))} in {what.split(',')[0]}"
+            self._runner.emit(Notice("warning", "card-flags", words))
+        if leg[0].shutter_open and not self._instrument.laser.emission():
+            raise DeviceError(
+                "laser",
+                f"the emission went off during {what} not kept",
+                "check the interlock and the laser, then resume the scan",
+            )
+        self._check_power(what, read.power_nw)
+        self._check_pile_up(what)
 
     def _record(
         self,
@@ -267,16 +291,6 @@ class Visiting:
         histogram: Histogram,
         read: _ReadBacks,
     ) -> VisitRecord:
-        """Judge what a visit measured, and put it together."""
-        self._check_flags(visit, histogram.flags)
-        if visit.shutter_open and not self._instrument.laser.emission():
-            raise DeviceError(
-                "laser",
-                f"the emission went off during visit {visit.index}, which is not kept",
-                "check the interlock and the laser, then resume the scan",
-            )
-        self._check_power(visit, read.power_nw)
-        self._check_pile_up(visit)
         return VisitRecord(
             visit=visit,
             started_s=started_s,
@@ -506,6 +520,7 @@ class Visiting:
                 self._pause(min(POLL_S, left_s) if left_s > 0 else END_POLL_S)
                 self._tell_rates(dwell.brightest_bin())
             histogram = dwell.finish()
+        self._tell_rates(int(histogram.counts.max()))
         return histogram, read or self._read_back()
 
     def _read_back(self) -> _ReadBacks:
@@ -519,13 +534,13 @@ class Visiting:
     def _tell_rates(self, brightest_bin: int | None) -> None:
         self._runner.emit(Rates(self._sync_hz, self._rate_hz, brightest_bin))
 
-    def _check_pile_up(self, visit: Visit) -> None:
+    def _check_pile_up(self, what: str) -> None:
         """Tell once that the light is too bright for an undistorted decay."""
         if self._told_pile_up or self._rate_hz <= PILE_UP_SHARE * self._sync_hz:
             return
         self._told_pile_up = True
         words = (
-            f"{self._rate_hz:.3g} counts/s in visit {visit.index} are "
+            f"{self._rate_hz:.3g} counts/s in {what.split(',')[0]} are "
             f"{self._rate_hz / self._sync_hz:.1%} of the pulses; above {PILE_UP_SHARE:.0%} the "
             "first photons hide later ones: lower the light, or analyse with --pile-up coates"
         )
@@ -549,15 +564,15 @@ class Visiting:
                 "neutral-density filter, look for room light, then let the run go on"
             )
 
-    def _check_power(self, visit: Visit, power_nw: float) -> None:
+    def _check_power(self, what: str, power_nw: float) -> None:
         """See that the light that was set is still there: not every laser tells when it is off."""
         set_nw = self._set_power_nw
         if set_nw is None or set_nw / POWER_JUMP <= power_nw <= set_nw * POWER_JUMP:
             return
         raise DeviceError(
             "laser",
-            f"the power meter reads {power_nw:.3g} nW after visit {visit.index}, which is not "
-            f"kept, and {set_nw:.3g} nW were set",
+            f"the power meter reads {power_nw:.3g} nW after {what} not kept, and {set_nw:.3g} nW "
+            "were set",
             "check the interlock, the attenuator and the beam path, then resume the scan",
         )
 
@@ -575,17 +590,6 @@ class Visiting:
             self._runner.emit(Notice("warning", "temperature", words))
             self._start_k = None
         return now_k
-
-    def _check_flags(self, visit: Visit, flags: frozenset[str]) -> None:
-        check_flags(flags, f"visit {visit.index}, which is")
-        if flags and visit.kind is not VisitKind.BACKGROUND:
-            self._runner.emit(
-                Notice(
-                    "warning",
-                    "card-flags",
-                    f"the card reports {', '.join(sorted(flags))} in visit {visit.index}",
-                )
-            )
 
     # -- waiting --------------------------------------------------------------------------
 

@@ -145,6 +145,30 @@ def test_kept_records_hold_the_same_photons(tmp_path: Path, how: str) -> None:
     assert (tmp_path / "a.ptu.d/background.ptu").is_file()
 
 
+FULL_RATE = (
+    "limits.detector_count_rate_hz=1e9",
+    "simulation.laser.start_rate_hz=40e6",
+    "simulation.attenuator.start_transmission=1.0",
+    "simulation.sample.detected_per_incident_photon=0.0362",
+    "simulation.detection.dead_time_ns=0",
+    "simulation.detection.max_count_rate_hz=1e9",
+)
+"""About 40 million photons a second, what a TimeHarp 260 delivers at most."""
+
+
+def test_nothing_is_lost_at_the_full_rate_of_a_card(tmp_path: Path) -> None:
+    card = {"raw": "scan", "time_bin_ps": 25, "range_ns": 25}
+    plan = t3_plan(card=card, positions=1, passes=1, dwell_s=0.5, excitation={})
+    with rig(*FULL_RATE) as it:
+        outcome, scan = it.scan(plan, tmp_path / "a.h5")
+        assert outcome.ending is Ending.COMPLETED
+    assert scan.position_counts.sum() > 19e6
+    assert not scan.columns["flags"].any()
+    kept = read_ptu(tmp_path / "a.ptu")
+    assert np.array_equal(kept.total, scan.position_counts[0])
+    assert kept.photons_out_of_range == 0
+
+
 def test_an_aborted_visit_leaves_no_records(tmp_path: Path) -> None:
     with rig() as it:
         when(it, VisitStarted, lambda: it.microscope.schedule(_now(it) + 0.5, it.runner.abort), 3)

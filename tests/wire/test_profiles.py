@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from tests.wire.program import Program, program, scan_arguments, vendor
+from tplm_config import legs
 from tplm_daq.store import read_scan
+from tplm_daq.t3 import read_ptu
 from tplm_drivers import Opener, let_go
 from tplm_simulators.wire import Served
 
@@ -211,6 +213,19 @@ def test_a_scan_finds_the_diffusivity(tmp_path: Path, program: Program, profile:
     # The clock runs by itself, so that a seed does not fix the counts: 3.5 is exceeded by chance
     # once in 2000 runs, 2 would be once in 20. The long test holds the spread against 2.
     assert abs(deviation(program, profile, 1, tmp_path / "a.h5")) < 3.5
+
+
+T3 = ['card.mode="t3"', 'card.raw="scan"', 'fly.cut="time"', "dwell_s=4"]
+
+
+@pytest.mark.parametrize("profile", SCANS)
+def test_photons_counted_in_flight_find_it_too(
+    tmp_path: Path, program: Program, profile: str
+) -> None:
+    assert abs(deviation(program, profile, 2, tmp_path / "a.h5", *T3)) < 3.5
+    kept, scan = read_ptu(tmp_path / "a.ptu"), read_scan(tmp_path / "a.h5")
+    assert kept.markers == len(list(legs(scan.plan, scan.plan.visits()))) - 1
+    assert kept.photons > scan.position_counts.sum() > 0.9 * kept.photons
 
 
 @pytest.mark.full
