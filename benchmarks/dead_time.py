@@ -9,6 +9,7 @@ in a bare loop that stores and checks nothing.
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tplm_config import InstrumentProfile, load_plan, load_profile
+from tplm_daq.events import Event, VisitMeasured
 from tplm_daq.runner import Runner
 from tplm_daq.session import begin, measure
 from tplm_daq.store import read_scan
-from tplm_drivers import Instrument, connect
+from tplm_drivers import DetectorStage, Instrument, connect
 from tplm_drivers.roles import ROLE_NAMES
 from tplm_drivers.simulated import SimulatedBench
 
@@ -38,17 +40,46 @@ def in_real_time(profile: InstrumentProfile) -> Instrument:
     return Instrument(profile=profile, clock=bench.clock, bench=bench, **devices)
 
 
+class TimedStage:
+    """A stage that adds up how long its calls take: that time is the stage's own."""
+
+    def __init__(self, stage: DetectorStage) -> None:
+        self._stage = stage
+        self.spent_s = 0.0
+
+    def __getattr__(self, name: str) -> Any:
+        """Any method of the stage, timed."""
+        method = getattr(self._stage, name)
+
+        def timed(*arguments: Any) -> Any:
+            start_s = time.perf_counter()
+            try:
+                return method(*arguments)
+            finally:
+                self.spent_s += time.perf_counter() - start_s
+
+        return timed
+
+
 def gaps_ms(instrument: Instrument, mode: str, folder: Path) -> NDArray[np.float64]:
     """Dead times of one scan."""
     plan = load_plan("line", [*PLAN, f'card.mode="{mode}"'])
     path = folder / f"{instrument.profile.name}-{mode}.h5"
+    stage: Any = TimedStage(instrument.detector_stage)
+    instrument = replace(instrument, detector_stage=stage)
+    spent_s: list[float] = []
+
+    def watch(event: Event) -> None:
+        if isinstance(event, VisitMeasured):
+            spent_s.append(stage.spent_s)
+
     with begin(instrument, plan, path) as writer:
-        outcome = measure(Runner(), instrument, writer)
+        outcome = measure(Runner(), instrument, writer, [watch])
     columns = read_scan(path).columns
     if outcome.visits_done != plan.visit_count:
         raise SystemExit(f"the scan ended early: {outcome.message}")
     started_s, live_s = columns["started_s"], columns["live_s"]
-    return np.asarray(1e3 * (np.diff(started_s) - live_s[:-1]))
+    return np.asarray(1e3 * (np.diff(started_s) - live_s[:-1] - np.diff(spent_s)))
 
 
 def bare_ms(instrument: Instrument) -> NDArray[np.float64]:

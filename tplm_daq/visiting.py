@@ -43,7 +43,7 @@ PROGRESS_S = 30.0
 """Device time between two sentences about a temperature on its way."""
 POLL_S = 0.1
 """Device time between two looks at the requests and at the detector: neither waits longer."""
-END_POLL_S = 1e-3
+END_POLL_S = 2e-4
 """The same once a dwell should be over."""
 PILE_UP_SHARE = 0.01
 """Counts per pulse above which the first photons hide the later ones noticeably."""

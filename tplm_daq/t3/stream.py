@@ -14,7 +14,7 @@ from tplm_drivers import Clock, StreamConfiguration, TcspcCard
 BUFFER_BYTES = 64 << 20
 """Memory between the card and the disk: what a disk that stops for a moment may delay."""
 LONGEST_WAIT_S = 0.05
-SHORTEST_WAIT_S = 0.5e-3
+SHORTEST_WAIT_S = 2e-4
 
 Sink = Callable[[NDArray[np.uint32]], None]
 
@@ -56,12 +56,10 @@ class RecordStream:
         self._stop = threading.Event()
         self._done = threading.Event()
         self._failure: BaseException | None = None
-        size = settings.read_records
         self._free: queue.LifoQueue[NDArray[np.uint32]] = queue.LifoQueue()
         self._full: queue.SimpleQueue[tuple[NDArray[np.uint32], int] | None] = queue.SimpleQueue()
-        for _ in range(max(4, BUFFER_BYTES // (4 * size))):
-            # last in, first out: a slow stream touches the memory of one or two of them
-            self._free.put(np.empty(size, dtype=np.uint32))
+        self._spare = max(4, BUFFER_BYTES // (4 * settings.read_records))
+        """Buffers that may still be made: a slow stream needs one or two."""
         self._reader = threading.Thread(target=self._read, name="card records", daemon=True)
         self._worker = threading.Thread(target=self._work, name="photon counting", daemon=True)
         self._joined = threading.Event()
@@ -143,9 +141,11 @@ class RecordStream:
         """A free buffer, or None if the stream is to stop."""
         while not self._stop.is_set() and self._failure is None:
             try:
-                return self._free.get(timeout=0.1)
+                return self._free.get(timeout=0.0 if self._spare else 0.1)
             except queue.Empty:
-                continue
+                if self._spare:
+                    self._spare -= 1
+                    return np.empty(self._settings.read_records, dtype=np.uint32)
         return None
 
     def _work(self) -> None:
