@@ -1,5 +1,7 @@
 """Counting for a dwell: with the card's own histogram, or from its stream of photons."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -8,7 +10,6 @@ from numpy.typing import NDArray
 
 from tplm_config import Leg, Visit
 from tplm_daq.t3.decoder import T3_FORMATS, T3Decoder
-from tplm_daq.t3.keeping import KeptRecords
 from tplm_daq.t3.stream import RecordStream
 from tplm_drivers import Clock, DeviceError, Histogram, StreamConfiguration, TcspcCard
 
@@ -16,6 +17,8 @@ FILLING = 0.5
 """How full the brightest bin may get before a dwell is split, at the rate seen so far."""
 FEW_COUNTS = 1000
 """Fewer do not tell how the light is spread over the bins."""
+ENDING_FLAGS = frozenset({"overflow", "sync-lost", "system-error"})
+"""What does not mend by going on with the dwell."""
 SHORTEST_S = 1e-3
 """Dwells of the cards are whole milliseconds."""
 
@@ -35,7 +38,13 @@ class Dwell(Protocol):
         """Stop counting."""
 
     def is_running(self, rate_hz: float) -> bool:
-        """Whether it still counts; `rate_hz` is the highest count rate seen so far."""
+        """Whether it goes on; `rate_hz` is the highest count rate seen so far."""
+
+    def due_s(self) -> float:
+        """Device time when the card will need attention."""
+
+    def is_counting(self) -> bool:
+        """Whether the card counts; otherwise what is left is the computer's own work."""
 
     def brightest_bin(self) -> int | None:
         """Counts in the brightest bin so far; None while the card keeps them to itself."""
@@ -58,10 +67,13 @@ class HistogramDwell:
         How long to count.
     rate_hz : float
         Count rate just before.
+    clock : Clock
+        Device time.
     """
 
-    def __init__(self, card: TcspcCard, dwell_s: float, rate_hz: float) -> None:
+    def __init__(self, card: TcspcCard, dwell_s: float, rate_hz: float, clock: Clock) -> None:
         self._card = card
+        self._clock = clock
         self._left_s = dwell_s
         self._rate_hz = rate_hz
         self._share = 1.0
@@ -77,7 +89,7 @@ class HistogramDwell:
         self._card.stop()
 
     def is_running(self, rate_hz: float) -> bool:
-        """Whether it still counts; starts the next part when one is over."""
+        """Whether it goes on; starts the next part when one is over."""
         if self._card.is_counting():
             return True
         part = self._card.read()
@@ -86,14 +98,21 @@ class HistogramDwell:
         self._live_s += part.live_s
         self._flags |= part.flags
         self._left_s -= self._part_s
-        if self._left_s < SHORTEST_S or part.flags:
-            # an overflow, a lost sync: what is wrong does not mend by going on
+        if self._left_s < SHORTEST_S or part.flags & ENDING_FLAGS:
             return False
         total = int(self._counts.sum())
         if total >= FEW_COUNTS:
             self._share = min(1.0, 2 * int(self._counts.max()) / total)
         self._rate_hz = max(self._rate_hz, rate_hz)
         self._start()
+        return True
+
+    def due_s(self) -> float:
+        """When the running part is over."""
+        return self._due_s
+
+    def is_counting(self) -> bool:
+        """Always: what it counted is read at once."""
         return True
 
     def brightest_bin(self) -> int | None:
@@ -103,10 +122,7 @@ class HistogramDwell:
     def finish(self) -> Histogram:
         """Counts, time and flags of all parts together."""
         assert self._counts is not None, "asked only when it is over"
-        most, flags = np.iinfo(np.uint32).max, self._flags
-        if self._counts.max() > most:
-            flags = flags | {"overflow"}
-        return Histogram(np.minimum(self._counts, most).astype(np.uint32), self._live_s, flags)
+        return to_histogram(self._counts, self._live_s, self._flags)
 
     def _start(self) -> None:
         fills_hz = self._rate_hz * self._share
@@ -115,6 +131,7 @@ class HistogramDwell:
         parts = max(1.0, np.ceil(self._left_s / max(longest_s, SHORTEST_S)))
         self._part_s = self._left_s if parts == 1 else round(self._left_s / parts, 3) or SHORTEST_S
         self._card.start(self._part_s)
+        self._due_s = self._clock.now_s() + self._part_s
 
 
 class StreamDwell:
@@ -127,11 +144,11 @@ class StreamDwell:
     bins : int
         Time bins to keep.
     visit : Visit
-        How long to count, and for which place records are kept.
+        How long to count.
     clock : Clock
         Device time.
-    kept : KeptRecords or None
-        Where the records themselves go.
+    write : callable
+        Given every record.
     """
 
     def __init__(
@@ -141,21 +158,21 @@ class StreamDwell:
         bins: int,
         visit: Visit,
         clock: Clock,
-        kept: KeptRecords | None,
+        write: Callable[[NDArray[np.uint32]], None],
     ) -> None:
         self._card = card
         self._settings = settings
         self._visit = visit
         self._clock = clock
-        self._kept = kept
+        self._write = write
         self._decoder = T3Decoder(T3_FORMATS[settings.record_type], bins)
 
     def __enter__(self) -> Self:
-        if self._kept is not None:
-            self._kept.begin(self._visit)
         self._card.start(self._visit.dwell_s)
-        end_s = self._clock.now_s() + self._visit.dwell_s
-        self._stream = RecordStream(self._card, self._settings, self._clock, end_s, self._take)
+        self._end_s = self._clock.now_s() + self._visit.dwell_s
+        self._stream = RecordStream(
+            self._card, self._settings, self._clock, self._end_s, self._take
+        )
         self._stream.__enter__()
         return self
 
@@ -167,12 +184,23 @@ class StreamDwell:
     ) -> None:
         self._stream.__exit__(kind, error, trace)
         self._card.stop()
-        if self._kept is not None:
-            self._kept.discard()
 
     def is_running(self, rate_hz: float) -> bool:
-        """Whether records are still to come."""
+        """Whether records are still to come or to be worked up."""
         return self._stream.is_running()
+
+    def due_s(self) -> float:
+        """When the dwell is over."""
+        return self._end_s
+
+    def is_counting(self) -> bool:
+        """Whether records may still come from the card."""
+        return self._stream.is_reading()
+
+    @property
+    def sync_count(self) -> int:
+        """Pulses that the records tell of."""
+        return self._decoder.sync_count
 
     def brightest_bin(self) -> int | None:
         """Counts in the brightest bin so far."""
@@ -181,10 +209,7 @@ class StreamDwell:
     def finish(self) -> Histogram:
         """The histogram of the stream."""
         end = self._card.end_stream()
-        check_flags(end.flags, which((self._visit,)))
-        if self._kept is not None:
-            self._kept.keep(self._decoder.sync_count, end.live_s)
-        return Histogram(self._counts.astype(np.uint32), end.live_s, end.flags)
+        return to_histogram(self._counts, end.live_s, end.flags)
 
     @property
     def _counts(self) -> NDArray[np.int64]:
@@ -192,9 +217,26 @@ class StreamDwell:
         return counts
 
     def _take(self, records: NDArray[np.uint32]) -> None:
+        self._write(records)
         self._decoder.feed(records)
-        if self._kept is not None:
-            self._kept.write(records)
+
+
+@contextmanager
+def light_first(darken: Callable[[], None]) -> Iterator[None]:
+    """Have the light blocked before anything else is done about a failure."""
+    try:
+        yield
+    except BaseException:
+        darken()
+        raise
+
+
+def to_histogram(counts: NDArray[np.int64], live_s: float, flags: frozenset[str]) -> Histogram:
+    """Counts in the width in which they are stored; what does not fit it is an overflow."""
+    most = np.iinfo(np.uint32).max
+    if counts.max(initial=0) > most:
+        counts, flags = np.minimum(counts, most), flags | {"overflow"}
+    return Histogram(counts.astype(np.uint32), live_s, flags)
 
 
 def which(leg: Leg) -> str:

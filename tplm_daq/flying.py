@@ -9,9 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tplm_config import Flight, Leg
-from tplm_daq.counting import check_flags, which
+from tplm_daq.counting import check_flags, light_first, to_histogram, which
 from tplm_daq.t3.decoder import T3_FORMATS, T3Decoder
-from tplm_daq.t3.keeping import KeptRecords
 from tplm_daq.t3.stream import RecordStream
 from tplm_drivers import (
     Clock,
@@ -29,6 +28,8 @@ FEWEST_LOOKS = 3
 TOLERANCE = 0.25
 """How far, in steps, the detector may be from a border when the stream is cut there."""
 OVERTIME_S = 5.0
+MOST_HELD = 1 << 24
+"""Records that may wait for the borders to be known: 64 MB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,28 @@ class Cut:
     """Pulses since the stream began."""
     counts: NDArray[np.int64]
     """Histogram since the cut before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Flown:
+    """What a flight measured.
+
+    Attributes
+    ----------
+    started_s : tuple of float
+        Device time at which each visit began.
+    histograms : tuple of Histogram
+        Counts of each visit.
+    sync_count : int
+        Pulses in the whole stream, run-up included.
+    live_s : float
+        How long the card counted, run-up included.
+    """
+
+    started_s: tuple[float, ...]
+    histograms: tuple[Histogram, ...]
+    sync_count: int
+    live_s: float
 
 
 class Cutter:
@@ -66,6 +89,8 @@ class Cutter:
         self._channel = channel
         self._by = by
         self._most = most
+        self._held: list[NDArray[np.uint32]] = []
+        """What came before the borders were foretold, by a stage that answers slowly."""
 
     @property
     def last_sync(self) -> int:
@@ -78,8 +103,27 @@ class Cutter:
         Raises
         ------
         DeviceError
-            If there are far more markers than borders.
+            If there are far more markers than borders, or the borders stay unknown for too long.
         """
+        if self._by == "time" and not self.borders:
+            self._held.append(records.copy())
+            if sum(block.size for block in self._held) > MOST_HELD:
+                raise DeviceError(
+                    "detector_stage",
+                    "answers too slowly for the stream to be cut where it was",
+                    "use a longer dwell or less light, or measure without [fly]",
+                )
+            return
+        self.catch_up()
+        self._cut(records)
+
+    def catch_up(self) -> None:
+        """Work up what was held until the borders were known."""
+        held, self._held = self._held, []
+        for block in held:
+            self._cut(block)
+
+    def _cut(self, records: NDArray[np.uint32]) -> None:
         while True:
             index, sync, skip = self._next(records)
             self._decoder.feed(records[: index + skip])
@@ -101,7 +145,8 @@ class Cutter:
             return index, sync, int(index < records.size)
         if len(self.cuts) >= len(self.borders):
             return records.size, 0, 0
-        border = self.borders[len(self.cuts)]
+        # a border that was corrected to lie in the past is cut at now, and judged for it
+        border = max(self.borders[len(self.cuts)], self._decoder.sync_count)
         return self._decoder.index_at(records, border), border, 0
 
 
@@ -146,8 +191,9 @@ def fly(
     bins: int,
     clock: Clock,
     pause: Callable[[float], None],
-    kept: KeptRecords | None,
-) -> list[tuple[float, Histogram]]:
+    darken: Callable[[], None],
+    write: Callable[[NDArray[np.uint32]], None],
+) -> Flown:
     """Measure a leg in one flight; the stage stands at its start.
 
     Parameters
@@ -164,13 +210,10 @@ def fly(
         Time bins to keep.
     pause : callable
         Lets device time pass, and raises if the run must not go on.
-    kept : KeptRecords or None
-        Where the records themselves go.
-
-    Returns
-    -------
-    list of (float, Histogram)
-        Device time at which each visit began, and its counts.
+    darken : callable
+        Blocks the light; called first of all when something fails.
+    write : callable
+        Given every record.
 
     Raises
     ------
@@ -185,19 +228,27 @@ def fly(
     duration_s = duration_s / flight.speed_um_per_s + OVERTIME_S
 
     def take(records: NDArray[np.uint32]) -> None:
+        write(records)
         cutter.take(records)
-        if kept is not None:
-            kept.write(records)
 
-    if kept is not None:
-        kept.begin(leg[0])
     stage.set_speed_um_per_s(flight.speed_um_per_s)
     try:
         card.start(duration_s)
         started_s = clock.now_s()
-        with RecordStream(card, settings, clock, started_s + duration_s, take) as stream:
+        deadline_s = started_s + duration_s + OVERTIME_S
+        with (
+            RecordStream(card, settings, clock, started_s + duration_s, take) as stream,
+            light_first(darken),
+        ):
             stage.move_to(flight.end_um)
             while stream.is_running() and not _is_over(stage, cutter, track, started_s, rate_hz):
+                if clock.now_s() > deadline_s and stream.is_reading():
+                    raise DeviceError(
+                        "card",
+                        f"a stream of {duration_s:.1f} s has not ended after "
+                        f"{deadline_s - started_s:.1f} s",
+                        "check the card's connection, then resume the scan",
+                    )
                 pause(LOOK_S)
                 before_s = clock.now_s()
                 reading_um = stage.position_um()[flight.axis]
@@ -209,23 +260,23 @@ def fly(
             stream.is_running()  # raises what ended it
         end = card.end_stream()
         check_flags(end.flags, which(leg))
+        cutter.catch_up()
         chosen = _choose(cutter, track, flight, started_s, rate_hz, by)
-        if kept is not None:
-            kept.keep(decoder.sync_count, end.live_s)
+    except BaseException:
+        stage.stop()  # before it is told to be fast again
+        raise
     finally:
         card.stop()
-        if kept is not None:
-            kept.discard()
         stage.set_speed_um_per_s(None)
-    return [
-        (
-            started_s + before.sync / rate_hz,
-            Histogram(
-                after.counts.astype(np.uint32), (after.sync - before.sync) / rate_hz, end.flags
-            ),
-        )
-        for before, after in pairwise(chosen)
-    ]
+    return Flown(
+        tuple(started_s + cut.sync / rate_hz for cut in chosen[:-1]),
+        tuple(
+            to_histogram(after.counts, (after.sync - before.sync) / rate_hz, end.flags)
+            for before, after in pairwise(chosen)
+        ),
+        decoder.sync_count,
+        end.live_s,
+    )
 
 
 def _is_over(

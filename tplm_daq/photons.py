@@ -208,8 +208,8 @@ def _write_each(scan: Scan, rows: list[int], path: Path) -> None:
 def _new_folder(path: Path) -> Iterator[Path]:
     """Fill a temporary folder beside `path`; on success it takes that name."""
     temporary = path.with_name(f".{path.name}.tmp")
+    temporary.mkdir()  # one that is there belongs to another export, or to one that was killed
     try:
-        temporary.mkdir()
         yield temporary
         temporary.replace(path)
     finally:

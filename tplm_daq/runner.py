@@ -221,11 +221,12 @@ class Runner:
                 if essential:
                     raise
                 self._observers.remove(entry)
+                name = getattr(observer, "__qualname__", type(observer).__qualname__)
                 self.emit(
                     Notice(
                         "error",
                         "observer",
-                        f"{getattr(observer, '__qualname__', observer)} failed and is no longer "
+                        f"{name} failed and is no longer "
                         f"told of events: {error}; the measurement goes on",
                     )
                 )

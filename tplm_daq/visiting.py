@@ -1,14 +1,18 @@
 """Carrying visits out: everything a run asks of the devices."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from tplm_config import Detection, Fly, Leg, ScanPlan, Temperature, Visit, VisitKind, flight
-from tplm_daq.counting import Dwell, HistogramDwell, StreamDwell, check_flags, which
+from tplm_daq.counting import Dwell, HistogramDwell, StreamDwell, check_flags, light_first, which
 from tplm_daq.events import (
     Event,
     InstrumentSettings,
@@ -117,7 +121,7 @@ class Visiting:
         self._watching = False
         self._looked_s = -math.inf
         self._rate_hz = self._sync_hz = 0.0
-        self._told_pile_up = False
+        self._told_pile_up = self._told_slow = False
 
     def close(self) -> None:
         """Let go of the files of records."""
@@ -150,6 +154,8 @@ class Visiting:
         else:
             words = "there is no shutter: between visits the laser shines on the sample"
             self._runner.emit(Notice("info", "no-shutter", words))
+        card = plan.card
+        actual = self._configure()
         if plan.temperature is not None:
             self._reach(plan.temperature)
         if plan.excitation.repetition_rate_hz is not None:
@@ -161,8 +167,6 @@ class Visiting:
             self._set_power_nw = power_nw
         elif instrument.power_meter is not None:
             power_nw = instrument.power_meter.power_nw()
-        card = plan.card
-        actual = self._configure()
         self._wait(instrument.profile.card.sync_warm_up_s)
         sync_rate_hz = self._sync_hz = instrument.card.sync_rate_hz()
         period_ns = 1e9 / sync_rate_hz if sync_rate_hz > 0 else math.inf
@@ -231,7 +235,6 @@ class Visiting:
         runner.enter(RunState.COUNTING)
         started_s = instrument.clock.now_s() - self._zero_s
         histogram, read = self._count(visit)
-        self._judge((visit,), histogram.flags, read)
         return self._record(visit, started_s, stage_um, histogram, read)
 
     def _fly_over(self, leg: Leg, how: Fly) -> list[VisitRecord]:
@@ -255,17 +258,20 @@ class Visiting:
             if self._looked_s > before_s:
                 self._tell_rates(None)
 
-        histograms = fly(
-            leg, flown, how.cut, instrument.detector_stage, instrument.card, self._stream,
-            self._plan.card.bins, instrument.clock, pause, self._kept,
-        )  # fmt: skip
-        read = self._read_back()
-        self._judge(leg, histograms[0][1].flags, read)
-        places = [instrument.profile.stage_position_um(visit.x_um, visit.y_um) for visit in leg]
-        return [
-            self._record(visit, started_s - self._zero_s, place, histogram, read)
-            for visit, place, (started_s, histogram) in zip(leg, places, histograms, strict=True)
-        ]
+        with self._keeping(leg):
+            done = fly(
+                leg, flown, how.cut, instrument.detector_stage, instrument.card, self._stream,
+                self._plan.card.bins, instrument.clock, pause, self._darken, self._write,
+            )  # fmt: skip
+            read = self._read_back()
+            self._judge(leg, done.histograms[0].flags, read)
+            self._keep(done.sync_count, done.live_s)
+        records = []
+        for visit, started_s, histogram in zip(leg, done.started_s, done.histograms, strict=True):
+            place = instrument.profile.stage_position_um(visit.x_um, visit.y_um)
+            started_s -= self._zero_s
+            records.append(self._record(visit, started_s, place, histogram, read))
+        return records
 
     def _judge(self, leg: Leg, flags: frozenset[str], read: _ReadBacks) -> None:
         """Refuse visits during which counts or light were lost; tell what else is wrong."""
@@ -488,10 +494,11 @@ class Visiting:
     def _dwell(self, visit: Visit) -> Dwell:
         instrument = self._instrument
         if self._stream is None:
-            return HistogramDwell(instrument.card, visit.dwell_s, self._rate_hz)
+            return HistogramDwell(instrument.card, visit.dwell_s, self._rate_hz, instrument.clock)
         return StreamDwell(
-            instrument.card, self._stream, self._plan.card.bins, visit, instrument.clock, self._kept
-        )
+            instrument.card, self._stream, self._plan.card.bins, visit, instrument.clock,
+            self._write,
+        )  # fmt: skip
 
     def _count(self, visit: Visit) -> tuple[Histogram, _ReadBacks]:
         """Count for the dwell, reading the other instruments back towards its end."""
@@ -499,7 +506,8 @@ class Visiting:
         self._rate_hz = 0.0
         self._look(now=True)
         read: _ReadBacks | None = None
-        with self._dwell(visit) as dwell:
+        leg = (visit,)
+        with self._keeping(leg), self._dwell(visit) as dwell, light_first(self._darken):
             end_s = clock.now_s() + visit.dwell_s
             deadline_s = end_s + 0.5 * visit.dwell_s + 2.0
             while dwell.is_running(self._rate_hz):
@@ -509,19 +517,58 @@ class Visiting:
                     read = self._read_back()
                     continue
                 if clock.now_s() > deadline_s:
-                    raise DeviceError(
-                        "card",
-                        f"a dwell of {visit.dwell_s:g} s has not ended after "
-                        f"{deadline_s - end_s + visit.dwell_s:.1f} s",
-                        "check the sync signal and the card's connection, then resume the scan",
-                    )
+                    self._overdue(dwell, visit, deadline_s - end_s + visit.dwell_s)
                 # the last wait ends with the dwell, so that no time is lost between visits;
                 # an abort leaves from here, and making safe stops the card
-                self._pause(min(POLL_S, left_s) if left_s > 0 else END_POLL_S)
+                due_s = dwell.due_s() - clock.now_s()
+                self._pause(min(POLL_S, due_s) if due_s > 0 else END_POLL_S)
                 self._tell_rates(dwell.brightest_bin())
             histogram = dwell.finish()
-        self._tell_rates(int(histogram.counts.max()))
-        return histogram, read or self._read_back()
+            self._tell_rates(int(histogram.counts.max()))
+            read = read or self._read_back()
+            self._judge(leg, histogram.flags, read)
+            if isinstance(dwell, StreamDwell):
+                self._keep(dwell.sync_count, histogram.live_s)
+        return histogram, read
+
+    def _overdue(self, dwell: Dwell, visit: Visit, waited_s: float) -> None:
+        """Give up a card that does not end its dwell; wait, in the dark, for a slow disk."""
+        if dwell.is_counting():
+            raise DeviceError(
+                "card",
+                f"a dwell of {visit.dwell_s:g} s has not ended after {waited_s:.1f} s",
+                "check the sync signal and the card's connection, then resume the scan",
+            )
+        if not self._told_slow:
+            self._told_slow = True
+            self.block_light()
+            words = "the disk cannot follow the records; the run waits for it in the dark"
+            self._runner.emit(Notice("warning", "disk", words))
+
+    @contextmanager
+    def _keeping(self, leg: Leg) -> Iterator[None]:
+        """Keep the records of a leg, or forget them if it was not said that they are good."""
+        if self._kept is None:
+            yield
+            return
+        self._kept.begin(leg[0])
+        try:
+            yield
+        finally:
+            self._kept.discard()
+
+    def _write(self, records: NDArray[np.uint32]) -> None:
+        if self._kept is not None:
+            self._kept.write(records)
+
+    def _keep(self, sync_count: int, live_s: float) -> None:
+        if self._kept is not None:
+            self._kept.keep(sync_count, live_s)
+
+    def _darken(self) -> None:
+        """Block the light at once; that it worked is seen to when everything is made safe."""
+        with suppress(DeviceError):
+            self.block_light()
 
     def _read_back(self) -> _ReadBacks:
         meter = self._instrument.power_meter
@@ -560,8 +607,9 @@ class Visiting:
             self._instrument.card.stop()
             raise DetectorTooBrightError(
                 f"{rate_hz:.3g} counts/s on the detector, more than the profile's limit of "
-                f"{limit_hz:.3g}; the light was blocked. Lower the laser power or add a "
-                "neutral-density filter, look for room light, then let the run go on"
+                f"{limit_hz:.3g}; the light was blocked. Look for room light, or for a filter or a "
+                "wheel that moved, then let the run go on with the light it had; to measure with "
+                "less, end it and begin a new scan"
             )
 
     def _check_power(self, what: str, power_nw: float) -> None:

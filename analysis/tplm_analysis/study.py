@@ -101,7 +101,7 @@ def study(
         )
         return NoDiffusion(reason, zero, source)
     single = fit_gaussian(used, zero, given)
-    if not single.converged:
+    if not single.converged and source != "given":
         # A dim edge found a little early asks for a width below zero there: start where the
         # light does.
         late = fit_gaussian(used, float(single.data.t_ns[0]), given)

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import groupby
 
 from tplm_config.plan import ScanPlan
 from tplm_config.profile import InstrumentProfile
@@ -18,15 +19,36 @@ Leg = tuple[Visit, ...]
 
 
 def legs(plan: ScanPlan, visits: Iterable[Visit]) -> Iterator[Leg]:
-    """Group visits of a plan into legs: single ones, unless the plan flies."""
-    leg: list[Visit] = []
-    for visit in visits:
-        if leg and not (plan.fly is not None and _goes_on(leg, visit)):
-            yield tuple(leg)
-            leg = []
-        leg.append(visit)
-    if leg:
-        yield tuple(leg)
+    """Group visits of a plan into legs: single ones, unless the plan flies.
+
+    Parameters
+    ----------
+    plan : ScanPlan
+        Its lines are flown over.
+    visits : iterable of Visit
+        What is to be measured, in the order of the plan; a line with gaps makes several legs.
+    """
+    if plan.fly is None:
+        yield from ((visit,) for visit in visits)
+        return
+    wanted = {visit.index for visit in visits}
+    # from the whole plan, so that what is left of a line is never taken for part of another
+    for line in _lines(plan):
+        for asked, leg in groupby(line, lambda visit: visit.index in wanted):
+            if asked:
+                yield tuple(leg)
+
+
+def _lines(plan: ScanPlan) -> Iterator[Leg]:
+    """Every line of a plan, and every visit beside the lines."""
+    line: list[Visit] = []
+    for visit in plan.visits():
+        if line and not _goes_on(line, visit):
+            yield tuple(line)
+            line = []
+        line.append(visit)
+    if line:
+        yield tuple(line)
 
 
 def _goes_on(leg: list[Visit], visit: Visit) -> bool:

@@ -183,6 +183,10 @@ class ScanPlan(Model):
                     f"[fly] needs evenly spaced lines walked end to end, not kind = "
                     f'"{self.kind}" with order = "{self.order}"'
                 )
+            if self.card.raw == "position":
+                raise ValueError(
+                    'the records of a flown line are one stream; with [fly] use raw = "scan"'
+                )
             if self.reference is not None:
                 raise ValueError("[reference] would interrupt the passes of [fly]; leave one out")
         return self

@@ -81,7 +81,15 @@ def test_legs_hold_every_visit_once_and_fly_evenly(
         assert flown.start_um[1 - flown.axis] == flown.end_um[1 - flown.axis]
 
 
+def test_what_is_left_of_a_row_stays_in_its_row() -> None:
+    the_plan = plan(kind="raster", x_positions=3, y_positions=3, passes=1)
+    todo = [visit for visit in the_plan.visits() if visit.index not in (0, 1, 7)]
+    found = [[visit.index for visit in leg] for leg in legs(the_plan, todo)]
+    assert found == [[2], [3, 4, 5], [6], [8]], "2 and 3 are one above the other"
+
+
 REFUSED = [
+    ({"card": {"mode": "t3", "raw": "position"}}, 'use raw = "scan"'),
     ({"card": {"mode": "histogram"}}, 'needs card.mode = "t3"'),
     ({"order": "random"}, "walked end to end"),
     ({"kind": "positions", "x_um": [0, 1]}, "evenly spaced lines"),

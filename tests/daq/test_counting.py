@@ -1,6 +1,8 @@
 """Dwells: split histograms, streams of photons, lines flown over, and the detector's protection."""
 
+import threading
 from collections.abc import Callable
+from contextlib import nullcontext
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -21,8 +23,12 @@ from tplm_daq.events import (
     VisitMeasured,
     VisitStarted,
 )
+from tplm_daq.importing import import_files
 from tplm_daq.store import read_scan
+from tplm_daq.store.layout import flag_names
 from tplm_daq.t3 import read_ptu
+from tplm_daq.t3.keeping import KeptRecords
+from tplm_daq.t3.stream import RecordStream
 from tplm_daq.visiting import POLL_S
 
 T3 = {"mode": "t3", "time_bin_ps": 200, "range_ns": 25.6}
@@ -73,8 +79,8 @@ def test_a_dwell_is_split_before_a_counter_overflows(tmp_path: Path) -> None:
 def test_a_counter_that_overflows_all_the_same_is_told(tmp_path: Path) -> None:
     with rig("simulation.detection.counter_max=60") as it:
         brighter = lambda: it.microscope.laser.set_power_fraction(1.0)  # noqa: E731
-        it.microscope.laser.set_power_fraction(0.002)
-        when(it, VisitStarted, lambda: it.microscope.schedule(_now(it) + 0.4, brighter))
+        it.microscope.laser.set_power_fraction(1e-6)
+        when(it, VisitStarted, lambda: it.microscope.schedule(_now(it) + 0.25, brighter))
         plan = small_plan(positions=1, passes=1, excitation={})
         outcome, scan = it.scan(plan, tmp_path / "a.h5")
     assert outcome.ending is Ending.COMPLETED
@@ -82,6 +88,23 @@ def test_a_counter_that_overflows_all_the_same_is_told(tmp_path: Path) -> None:
     assert scan.position_counts.max() <= 120
     assert any(notice.code == "card-flags" and "overflow" in notice.message
                for notice in it.of(Notice))  # fmt: skip
+
+
+def test_a_flag_that_mends_does_not_end_a_split_dwell(tmp_path: Path) -> None:
+    with rig(
+        "simulation.detection.counter_max=300", "simulation.detection.max_count_rate_hz=1000"
+    ) as it:
+        _, scan = it.scan(small_plan(positions=1, passes=1), tmp_path / "a.h5")
+    assert scan.columns["live_s"][0] == pytest.approx(1.0, abs=2e-3)
+    assert "count-rate-limit" in flag_names(int(scan.columns["flags"][0]))
+
+
+def test_short_parts_follow_each_other_at_once(tmp_path: Path) -> None:
+    with rig("simulation.detection.counter_max=300") as it:
+        plan = small_plan(positions=1, passes=2, dwell_s=4.0, excitation={"power_nw": 5.0})
+        _, scan = it.scan(plan, tmp_path / "a.h5")
+    taken_s = np.diff(scan.columns["started_s"])
+    assert taken_s == pytest.approx([4.0], abs=0.1), "no polling period is lost after a part"
 
 
 # -- streams --------------------------------------------------------------------------------
@@ -236,6 +259,100 @@ def test_a_full_disk_ends_a_stream_with_a_sentence(
     assert read_scan(tmp_path / "a.h5").stored.sum() == 4
 
 
+def test_a_disk_that_stalls_is_waited_for_in_the_dark(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with rig() as it:
+        kept, dark = threading.Event(), list[bool]()
+        write = KeptRecords.write
+
+        def slow(self: KeptRecords, records: Any) -> None:
+            kept.wait(20)
+            write(self, records)
+
+        def watch(event: Event) -> None:
+            if isinstance(event, Notice) and event.code == "disk":
+                dark.append(it.dark)
+                kept.set()
+
+        it.runner.subscribe(watch)
+        monkeypatch.setattr(KeptRecords, "write", slow)
+        monkeypatch.setattr("tplm_daq.t3.stream.PATIENCE_S", 0.001)
+        plan = t3_plan(card={"raw": "scan"}, positions=1, passes=1)
+        outcome, scan = it.scan(plan, tmp_path / "a.h5")
+        assert outcome.ending is Ending.COMPLETED
+    assert dark == [True]
+    assert np.array_equal(read_ptu(tmp_path / "a.ptu").total, scan.position_counts[0])
+
+
+@pytest.mark.parametrize("fly", [None, {}], ids=["step", "fly"])
+def test_an_abort_blocks_the_light_before_it_waits_for_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fly: dict[str, Any] | None
+) -> None:
+    with rig() as it:
+        stalled, dark = threading.Event(), list[bool]()
+        exit_ = RecordStream.__exit__
+
+        def leave(self: RecordStream, *error: Any) -> None:
+            dark.append(it.dark)
+            exit_(self, *error)
+
+        monkeypatch.setattr(RecordStream, "__exit__", leave)
+        when(it, VisitStarted, lambda: it.microscope.schedule(_now(it) + 1.0, it.runner.abort))
+        outcome, _ = it.scan(t3_plan(fly=fly, dwell_s=2.0), tmp_path / "a.h5")
+        assert outcome.ending is Ending.ABORTED
+        stalled.set()
+    assert dark == [True]
+
+
+def test_a_library_that_never_comes_back_leaves_the_laser_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    never = threading.Event()
+    monkeypatch.setattr("tplm_daq.t3.stream.STUCK_S", 0.2)
+    with rig() as it:
+        card = it.instrument.card
+        monkeypatch.setattr(type(card), "read_records", lambda *_: never.wait() or 0)
+        # a thread that is stuck holds simulated time; real time goes on, so it is let go
+        monkeypatch.setattr(it.microscope.clock, "joined", nullcontext)
+        outcome, scan = it.scan(t3_plan(), tmp_path / "a.h5")
+        assert outcome.ending is Ending.FAILED
+        assert "has not come back from reading" in outcome.message
+        assert it.dark
+        never.set()
+    assert not scan.stored.any()
+
+
+def test_records_of_a_visit_that_is_refused_are_not_kept(tmp_path: Path) -> None:
+    with rig() as it:
+        at = it.microscope
+        strike = lambda: at.schedule(_now(it) + 0.6, at.laser.open_interlock)  # noqa: E731
+        when(it, VisitStarted, strike, 2)
+        outcome, scan = it.scan(t3_plan(card={"raw": "scan"}), tmp_path / "a.h5")
+        assert outcome.ending is Ending.FAILED
+        assert "emission went off during visit 2" in outcome.message
+    assert scan.stored.sum() == 2
+    kept = read_ptu(tmp_path / "a.ptu")
+    assert np.array_equal(kept.total, scan.position_counts.sum(axis=0))
+
+
+def test_no_empty_file_of_records_is_left(tmp_path: Path) -> None:
+    for how in ("scan", "position"):
+        with rig() as it:
+            when(it, VisitStarted, it.runner.abort)
+            it.scan(t3_plan(card={"raw": how}), tmp_path / f"{how}.h5")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["position.h5", "scan.h5"]
+
+
+def test_records_by_position_can_be_imported(tmp_path: Path) -> None:
+    with rig() as it:
+        _, scan = it.scan(t3_plan(card={"raw": "position"}), tmp_path / "a.h5")
+    folder = tmp_path / "a.ptu.d"
+    again = import_files(sorted(folder.glob("p*.ptu")), folder / "positions.csv", tmp_path / "b.h5")
+    assert np.array_equal(again.map().counts, scan.map().counts)
+    assert np.array_equal(again.map().x_um, scan.map().x_um)
+
+
 # -- flying ---------------------------------------------------------------------------------
 
 STEP_UM = 495 * 0.2  # of the detector stage, for 21 positions over ±2 µm
@@ -270,6 +387,38 @@ def test_a_line_flown_over_gives_the_same_map(tmp_path: Path, cut: str) -> None:
     assert in_a_pass == pytest.approx([1.0] * 80, abs=0.03), "no dead time within a pass"
     kept = read_ptu(tmp_path / "flown.ptu")
     assert kept.photons > flown.position_counts.sum(), "the run-up is kept too"
+
+
+@pytest.mark.parametrize("answer_s", [0.05, 0.2, 0.6, 5.0])
+def test_a_stage_that_answers_slowly_costs_no_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer_s: float
+) -> None:
+    line: dict[str, Any] = {"positions": 11, "half_range_um": 1.0, "passes": 2, "dwell_s": 0.4}
+    with rig() as it:
+        stage = it.instrument.detector_stage
+        position_um = type(stage).position_um
+
+        def slowly(self: Any) -> tuple[float, ...]:
+            half_s = (
+                answer_s / 2 if self.role == "detector_stage" and self._stage.is_moving() else 0
+            )
+            it.microscope.clock.wait(half_s)
+            here = position_um(self)
+            it.microscope.clock.wait(half_s)
+            return here
+
+        monkeypatch.setattr(type(stage), "position_um", slowly)
+        outcome, scan = it.scan(t3_plan(**line, fly={}), tmp_path / "a.h5")
+        assert it.dark
+    if answer_s > 1:
+        assert outcome.ending is Ending.FAILED
+        assert "did not answer often enough" in outcome.message
+        return
+    assert outcome.ending is Ending.COMPLETED, outcome.message
+    assert scan.columns["live_s"] == pytest.approx([0.4] * 22, rel=0.1)
+    forth, back = (scan.histograms(rows).sum(axis=1) for rows in np.arange(22).reshape(2, 11))
+    assert forth.min() > 0
+    assert forth == pytest.approx(back[::-1], abs=5 * np.sqrt(2 * forth.max()))
 
 
 def test_markers_that_do_not_fit_the_plan_are_refused(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """What a running scan shows in the terminal, and the key that lets a paused one go on."""
 
 import contextlib
+import os
 import sys
 import threading
 from collections.abc import Callable
@@ -95,6 +96,8 @@ class ScanProgress:
                 self._progress.advance(self._task)
             case StateChanged(state, why) if why:
                 self._console.print(f"[yellow]{state}[/]: {why}")
+            case Notice("info", "records", message):
+                self._console.print(message)
             case Notice("info", "waiting", message):
                 self._progress.update(self._task, where=message)
             case Notice(level, _, message) if level != "info":
@@ -122,15 +125,26 @@ class GoOnKey:
     def __call__(self, event: Event) -> None:
         """Begin to listen when the run pauses."""
         match event:
-            case StateChanged(RunState.PAUSED) if sys.stdin.isatty() and not self._waiting:
+            case StateChanged(RunState.PAUSED) if not self._waiting and _somebody_types():
                 self._console.print("press Enter to go on, Ctrl-C to end")
                 self._waiting = True
                 threading.Thread(target=self._listen, name="Enter key", daemon=True).start()
 
     def _listen(self) -> None:
-        sys.stdin.readline()
+        pressed = sys.stdin.readline()
         self._waiting = False
-        self._go_on()
+        if pressed:  # the end of the input is nobody's wish
+            self._go_on()
+
+
+def _somebody_types() -> bool:
+    """Whether keys pressed in a terminal reach this process."""
+    if sys.stdin is None or not sys.stdin.isatty():
+        return False
+    if os.name == "nt":
+        return True
+    # the system would freeze a process of the background that reads its terminal
+    return os.tcgetpgrp(sys.stdin.fileno()) == os.getpgrp()
 
 
 def rates_text(rates: Rates, width: int = WIDE) -> str:

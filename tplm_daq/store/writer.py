@@ -206,7 +206,7 @@ def _no_room(error: OSError, header: ScanHeader) -> str:
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         megabytes = header.plan.visit_count * header.bins * 4 / 1e6
         return (
-            f"the disk has no room for the {megabytes:.0f} MB this plan needs; make room or "
+            f"the disk has no room for the {megabytes:.3g} MB this plan needs; make room or "
             "choose another disk; nothing was measured"
         )
     return f"the file cannot be made ({error.strerror or error})"

@@ -1,5 +1,7 @@
 """Keeping the records of a scan as .ptu files beside its scan file."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -33,6 +35,7 @@ class KeptRecords:
         self.path = _unused(scan_path, ".ptu" if self._one_file else ".ptu.d")
         self._header = header
         self._writers: dict[Path, PtuWriter] = {}
+        self._first: dict[Path, Visit] = {}
         self._current: PtuWriter | None = None
         if not self._one_file:
             self.path.mkdir()
@@ -42,6 +45,7 @@ class KeptRecords:
         path = self.path if self._one_file else self.path / _file_name(visit)
         if path not in self._writers:
             self._writers[path] = PtuWriter(path, self._header)
+            self._first[path] = visit
         self._current = self._writers[path]
 
     def write(self, records: NDArray[np.uint32]) -> None:
@@ -53,12 +57,14 @@ class KeptRecords:
             If the disk does not take them.
         """
         if self._current is not None:
-            self._current.write(records)
+            with self._telling(self._current):
+                self._current.write(records)
 
     def keep(self, sync_count: int, live_s: float) -> None:
         """The measurement was whole; when this returns, its records are safe."""
         if self._current is not None:
-            self._current.end_measurement(sync_count, live_s)
+            with self._telling(self._current):
+                self._current.end_measurement(sync_count, live_s)
             self._current = None
 
     def discard(self) -> None:
@@ -68,9 +74,39 @@ class KeptRecords:
             self._current = None
 
     def close(self) -> None:
-        """Let go of every file."""
-        for writer in self._writers.values():
+        """Let go of every file; those without a whole measurement are removed."""
+        for path, writer in self._writers.items():
             writer.close()
+            if not writer.measurements:
+                path.unlink()
+        if not self._one_file:
+            self._write_table()
+
+    def _write_table(self) -> None:
+        """Write the table of positions that `tplm import` wants beside the files."""
+        rows = [
+            f"{path.name},{visit.x_um},{visit.y_um}"
+            for path, visit in self._first.items()
+            if path.exists() and visit.kind is VisitKind.MAP
+        ]
+        if rows:
+            text = "\n".join(["file,x_um,y_um", *rows, ""])
+            (self.path / "positions.csv").write_text(text, encoding="utf-8")
+        elif not any(self.path.iterdir()):
+            self.path.rmdir()
+
+    @contextmanager
+    def _telling(self, writer: PtuWriter) -> Iterator[None]:
+        """Have a full disk told with the file and what to do."""
+        try:
+            yield
+        except OSError as error:
+            raise OSError(
+                error.errno,
+                f"the records of the photons could not be written to {writer.path} "
+                f"({error.strerror}); earlier visits are safe; make room on the disk, then resume "
+                "the scan",
+            ) from error
 
 
 def _unused(scan_path: Path, ending: str) -> Path:

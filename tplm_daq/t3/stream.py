@@ -2,6 +2,7 @@
 
 import queue
 import threading
+import time
 from collections.abc import Callable
 from types import TracebackType
 from typing import Self
@@ -9,11 +10,14 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from tplm_drivers import Clock, StreamConfiguration, TcspcCard
+from tplm_drivers import Clock, DeviceError, StreamConfiguration, TcspcCard
 
 BUFFER_BYTES = 64 << 20
 """Memory between the card and the disk: what a disk that stops for a moment may delay."""
 LONGEST_WAIT_S = 0.05
+PATIENCE_S = 0.1
+STUCK_S = 3.0
+"""A read that takes longer than this, in real time, will not come back."""
 SHORTEST_WAIT_S = 2e-4
 
 Sink = Callable[[NDArray[np.uint32]], None]
@@ -67,7 +71,8 @@ class RecordStream:
     def __enter__(self) -> Self:
         self._reader.start()
         self._worker.start()
-        self._joined.wait()
+        while not self._joined.wait(PATIENCE_S):
+            pass  # in turns, because Windows lets no Ctrl-C through to a wait without end
         return self
 
     def __exit__(
@@ -77,10 +82,22 @@ class RecordStream:
         trace: TracebackType | None,
     ) -> None:
         self._stop.set()
+        give_up_s = time.monotonic() + STUCK_S
         while self._reader.is_alive():
+            if time.monotonic() > give_up_s:
+                raise DeviceError(
+                    "card",
+                    f"its library has not come back from reading for {STUCK_S:g} s",
+                    "end the program, switch the card off and on, then resume the scan",
+                )
             self._clock.wait(SHORTEST_WAIT_S)  # it may wait for simulated time
             self._reader.join(0.001)
-        self._worker.join()
+        while self._worker.is_alive():
+            self._worker.join(PATIENCE_S)
+
+    def is_reading(self) -> bool:
+        """Whether records may still come from the card."""
+        return self._reader.is_alive()
 
     def is_running(self) -> bool:
         """Whether records are still to come or to be worked up.
@@ -92,7 +109,7 @@ class RecordStream:
         """
         if not self._reader.is_alive():
             # what is left is the computer's own work, which no device time has to wait for
-            self._done.wait(0.1)
+            self._done.wait(PATIENCE_S)
         if self._failure is not None:
             raise self._failure
         return not self._done.is_set()
@@ -141,7 +158,7 @@ class RecordStream:
         """A free buffer, or None if the stream is to stop."""
         while not self._stop.is_set() and self._failure is None:
             try:
-                return self._free.get(timeout=0.0 if self._spare else 0.1)
+                return self._free.get(timeout=0.0 if self._spare else PATIENCE_S)
             except queue.Empty:
                 if self._spare:
                     self._spare -= 1

@@ -141,7 +141,8 @@ class PtuWriter:
         self._starts_at = 0
         """Sync count of the file at which the running measurement begins."""
         self._live_s = 0.0
-        self._measurements = 0
+        self.measurements = 0
+        """Whole ones in the file."""
         self._separated = True
         self._fd: int | None = None
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
@@ -208,7 +209,7 @@ class PtuWriter:
         self._tell(fd, self._end, self._live_s + live_s)
         sync_data(fd)
         self._whole = self._end
-        self._measurements += 1
+        self.measurements += 1
         self._live_s += live_s
         began_at = self._starts_at
         turns = (sync_count >> self._format.nsync_bits) + 1
@@ -231,7 +232,7 @@ class PtuWriter:
             self._tell(self._fd, self._whole, self._live_s)
             os.ftruncate(self._fd, self._whole)
             self._end = self._whole
-            self._separated = self._measurements == 0
+            self._separated = self.measurements == 0
         finally:
             self._let_go()
 
