@@ -1,10 +1,24 @@
 """What every test may use."""
 
+from pathlib import Path
+
 import pytest
+
+
+@pytest.fixture(autouse=True)
+def hosts_of_its_own(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    """Keep a test's running scans apart from those of the person who runs the tests."""
+    folder = tmp_path_factory.mktemp("runtime")
+    monkeypatch.setenv("TPLM_RUNTIME_DIR", str(folder))
+    return folder
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--full", action="store_true", help="also run the long tests")
+    parser.addoption("--kills", type=int, default=60, help="kills of a series with --full")
+    parser.addoption("--kill-seed", type=int, default=20261121, help="when they come")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

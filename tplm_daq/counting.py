@@ -246,6 +246,10 @@ def which(leg: Leg) -> str:
     return f"visits {leg[0].index} to {leg[-1].index}, which are"
 
 
+class SyncLostError(DeviceError):
+    """There were no pulses to count by."""
+
+
 def check_flags(flags: frozenset[str], what: str) -> None:
     """Raise if counts were lost that nothing can make good.
 
@@ -258,8 +262,10 @@ def check_flags(flags: frozenset[str], what: str) -> None:
 
     Raises
     ------
+    SyncLostError
+        If the sync signal was lost.
     DeviceError
-        If the sync signal was lost, or the FIFO ran over.
+        If the FIFO ran over.
     """
     if "fifo-full" in flags:
         raise DeviceError(
@@ -270,7 +276,7 @@ def check_flags(flags: frozenset[str], what: str) -> None:
             "scan",
         )
     if "sync-lost" in flags:
-        raise DeviceError(
+        raise SyncLostError(
             "card",
             f"the sync signal was lost during {what} not kept",
             "check the laser's trigger output and its cable, then resume the scan",

@@ -153,6 +153,34 @@ class VisitStored:
 
 
 @dataclass(frozen=True, slots=True)
+class Centred:
+    """The emission peak was found; the places of the plan are relative to it from now on.
+
+    Attributes
+    ----------
+    time_s : float
+        Device time since the scan began.
+    x_um, y_um : float
+        Where the peak is, sample plane, relative to the centre of the profile.
+    x_stderr_um, y_stderr_um : float
+        How exactly that is known.
+    sigma_um, peak_hz : float
+        Width of the peak, and counts per second above the background.
+    z_um : float or None
+        Focus of the sample stage, if it was searched for.
+    """
+
+    time_s: float
+    x_um: float
+    y_um: float
+    x_stderr_um: float
+    y_stderr_um: float
+    sigma_um: float
+    peak_hz: float
+    z_um: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Notice:
     """Something worth a sentence."""
 
@@ -171,6 +199,55 @@ class RunEnded:
     safe_state: SafeState
 
 
+@dataclass(frozen=True, slots=True)
+class SeriesStarted:
+    """A series of scans begins or goes on."""
+
+    folder: str
+    points_planned: int
+    points_to_do: int
+
+
+@dataclass(frozen=True, slots=True)
+class PointStarted:
+    """The next point of a series is being set.
+
+    Attributes
+    ----------
+    index : int
+        Number of the point, from 0.
+    label : str
+        What is set, in words: "power 2.5 nW, 150 K, repeat 1".
+    attempt : int
+        1, and more after a failure.
+    """
+
+    index: int
+    label: str
+    attempt: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class PointEnded:
+    """A point of a series is over; D is None where there is none."""
+
+    index: int
+    ending: Ending
+    message: str
+    file: str
+    d_cm2_per_s: float | None = None
+    d_stderr_cm2_per_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesEnded:
+    """A series is over."""
+
+    ending: Ending
+    message: str
+    points_done: int
+
+
 Event = (
     RunStarted
     | StateChanged
@@ -178,8 +255,13 @@ Event = (
     | Rates
     | VisitMeasured
     | VisitStored
+    | Centred
     | Notice
     | RunEnded
+    | SeriesStarted
+    | PointStarted
+    | PointEnded
+    | SeriesEnded
 )
 Observer = Callable[[Event], None]
 

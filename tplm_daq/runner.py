@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from tplm_config import ScanPlan, Visit, legs
+from tplm_daq.conditions import ConditionBadError
 from tplm_daq.events import (
     Ending,
     Event,
@@ -22,6 +23,7 @@ from tplm_daq.events import (
     VisitMeasured,
     VisitStored,
 )
+from tplm_daq.light import Light
 from tplm_daq.visiting import DetectorTooBrightError, Visiting
 from tplm_drivers import DeviceError, Instrument, SafeState
 
@@ -57,18 +59,23 @@ class Runner:
 
     ::
 
+                             ┌─ centring ─┐
+                             ▼            │
         idle ── run() ──► preparing ──► moving ──► counting ──┐
           ▲                   ▲            ▲          │       │
-          │                   │            └── next ──┤   pause()
+          │                   │            └── next ──┤   pause(), a bad condition
           │                   └─────── resume() ── paused ◄───┤
-          │                                                   │
-          └────────── finishing ◄── last visit, stop(), abort(), error
+          │                            or good again          │
+          └────────── finishing ◄── last visit, stop(), abort(), emergency(), error
 
     * ``pause()``: finish this visit, close the shutter, wait for ``resume()``.
     * too much light for the detector: block it at once and wait for ``resume()``, for as long as
       the profile says; the visit is measured again.
+    * a condition of the plan is bad: block the light, go on when it is good again, fail when that
+      takes too long; the visit is measured again.
     * ``stop()``: finish this visit, keep everything; a success.
     * ``abort()``: now; the running dwell is given up, finished visits are kept.
+    * ``emergency()``: block the light from the thread that calls, then as ``abort()``.
     * an error of a device or an essential observer ends the run like ``abort()``.
 
     On every way out the shutter is closed, the laser switched off, and both are read back.
@@ -78,10 +85,15 @@ class Runner:
 
     def __init__(self) -> None:
         self._observers: list[tuple[Observer, bool]] = []
+        self._signs: list[Callable[[], None]] = []
         self._state = RunState.IDLE
         self._abort = threading.Event()
         self._stop = threading.Event()
         self._paused = threading.Event()
+        self._emergency = threading.Event()
+        self._light: Light | None = None
+        self._put_out: SafeState | None = None
+        self._thread: int | None = None
         self._used = False
         self._why = ""
 
@@ -103,6 +115,10 @@ class Runner:
         """
         self._observers.append((observer, essential))
 
+    def each_round(self, sign: Callable[[], None]) -> None:
+        """Have something called whenever the run looks at its requests, ten times a second."""
+        self._signs.append(sign)
+
     def pause(self) -> None:
         """Pause after this visit."""
         self._paused.set()
@@ -120,6 +136,26 @@ class Runner:
         """End now; only the running dwell is lost."""
         self._why = self._why or why
         self._abort.set()
+
+    def emergency(self, why: str = "asked for by the user") -> None:
+        """Block the light before anything else, then end like `abort`; never raises.
+
+        The calling thread itself closes the shutter and switches the laser off, whatever the
+        measuring thread is doing. Called in the measuring thread (by an observer, or a signal
+        that interrupts it) it takes effect at the next look at the requests, as `abort` does: a
+        call that was interrupted half way must not be followed by another one.
+        """
+        self._why = f"emergency stop: {why}"
+        self._emergency.set()
+        self._abort.set()
+        light = self._light
+        if light is not None and threading.get_ident() != self._thread:
+            self._put_out = light.put_out()
+
+    @property
+    def put_out(self) -> SafeState | None:
+        """What an emergency read back when it had blocked the light; None if it has not."""
+        return self._put_out
 
     def run(
         self,
@@ -160,6 +196,9 @@ class Runner:
         if self._used:
             raise RuntimeError("a Runner carries out one run; make a new one for the next")
         self._used = True
+        self._thread = threading.get_ident()
+        self._light = Light(instrument)
+        instrument = self._light.instrument
         done = 0
         error: Exception | None = None
         run = Visiting(self, instrument, plan, started_s, sample_home_um, scan_path)
@@ -187,10 +226,13 @@ class Runner:
             ending, message = Ending.STOPPED, self._why
         except (DeviceError, OSError) as failure:
             ending, message, error = Ending.FAILED, sentence(failure), failure
+            if self._emergency.is_set():  # which is what the device failed by
+                ending, message = Ending.ABORTED, f"{self._why} ({message})"
         finally:
             # also for a defect of the program or a second Ctrl-C: the laser comes first
             self._state = RunState.FINISHING
             safe_state = instrument.make_safe()
+            self._light = None
         if not safe_state.verified or safe_state.laser_off is False:
             # a laser that does not obey has failed, even where a shutter stands in its way
             ending = Ending.FAILED
@@ -233,6 +275,8 @@ class Runner:
 
     def check_abort(self) -> None:
         """Raise `RunAborted` if the run is to end now."""
+        for sign in self._signs:
+            sign()
         if self._abort.is_set():
             raise RunAborted
 
@@ -250,7 +294,7 @@ class Runner:
         self._hold(run, "paused by the user; no light reaches the sample")
 
     def _protected(self, run: Visiting, step: Callable[[], T]) -> T:
-        """Take a step, again and again while the detector has to be protected from it."""
+        """Take a step, again and again while detector or conditions do not allow it."""
         while True:
             try:
                 return step()
@@ -258,6 +302,23 @@ class Runner:
                 self._paused.set()
                 limit_s = run.pause_timeout_s
                 self._hold(run, f"{danger}; it ends by itself after {limit_s:g} s", limit_s)
+            except ConditionBadError as bad:
+                self._protected(run, partial(self._sit_out, run, bad))
+                self._between_visits(run)
+
+    def _sit_out(self, run: Visiting, bad: ConditionBadError) -> None:
+        """Wait in the dark until a condition is good again."""
+        run.block_light()
+        self.enter(RunState.PAUSED, f"{bad}; no light reaches the sample until it is good again")
+
+        def wait(seconds: float) -> None:
+            run.wait(seconds)
+            if self._stop.is_set():
+                raise RunStopped
+
+        waited_s = run.watch.wait_until_good(bad, run.look_at, run.clock, wait)
+        self.enter(RunState.PREPARING, f"good again, {waited_s:.0f} s after: {bad}")
+        run.light_again()
 
     def _hold(self, run: Visiting, why: str, timeout_s: float = math.inf) -> None:
         """Wait in the dark until somebody lets the run go on."""

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from operator import attrgetter
 from pathlib import Path
 from types import FrameType
+from typing import Protocol
 
 from tplm_config import InputError, InstrumentProfile, ScanPlan, check
 from tplm_daq.events import Notice, Observer
@@ -172,8 +173,19 @@ def measure(
     return outcome
 
 
+class Stoppable(Protocol):
+    """A run or a series, as a signal sees it."""
+
+    @property
+    def finishing(self) -> bool:
+        """Whether the instrument is being made safe, which nothing may interrupt."""
+
+    def abort(self, why: str = ...) -> None:
+        """End now; finished visits are kept."""
+
+
 @contextmanager
-def stopping_on_signals(runner: Runner) -> Iterator[None]:
+def stopping_on_signals(runner: Stoppable) -> Iterator[None]:
     """Let Ctrl-C and the system's requests end a run at once and safely.
 
     The first signal aborts the run; those that would dump or freeze the program count too, since

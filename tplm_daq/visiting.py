@@ -1,9 +1,9 @@
 """Carrying visits out: everything a run asks of the devices."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Protocol
@@ -11,9 +11,37 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from tplm_config import Detection, Fly, Leg, ScanPlan, Temperature, Visit, VisitKind, flight
-from tplm_daq.counting import Dwell, HistogramDwell, StreamDwell, check_flags, light_first, which
+from tplm_config import (
+    Centring,
+    Detection,
+    Fly,
+    Focus,
+    Leg,
+    ScanPlan,
+    Temperature,
+    Visit,
+    VisitKind,
+    flight,
+)
+from tplm_daq.centring import find_focus, find_peak, sample_limits_um
+from tplm_daq.conditions import (
+    ConditionName,
+    ConditionWatch,
+    Readings,
+    free_bytes,
+    sync_lost,
+)
+from tplm_daq.counting import (
+    Dwell,
+    HistogramDwell,
+    StreamDwell,
+    SyncLostError,
+    check_flags,
+    light_first,
+    which,
+)
 from tplm_daq.events import (
+    Centred,
     Event,
     InstrumentSettings,
     Notice,
@@ -49,8 +77,15 @@ POLL_S = 0.1
 """Device time between two looks at the requests and at the detector: neither waits longer."""
 END_POLL_S = 2e-4
 """The same once a dwell should be over."""
+PROBE_S = 1.0
+"""Longest dwell with light that looks whether the count rate is good again."""
+DRIFT_SIGMAS = 3.0
+"""Standard errors by which the reference must have changed before the peak is searched for."""
 PILE_UP_SHARE = 0.01
 """Counts per pulse above which the first photons hide the later ones noticeably."""
+
+
+_BY_DEVICES: tuple[ConditionName, ...] = ("temperature", "sync", "power")
 
 
 class DetectorTooBrightError(Exception):
@@ -72,7 +107,7 @@ class Director(Protocol):
     def check_abort(self) -> None:
         """Raise if the run is to end now."""
 
-    def enter(self, state: RunState) -> None:
+    def enter(self, state: RunState, why: str = "") -> None:
         """Tell what is being done now."""
 
     def emit(self, event: Event) -> None:
@@ -121,7 +156,19 @@ class Visiting:
         self._watching = False
         self._looked_s = -math.inf
         self._rate_hz = self._sync_hz = 0.0
-        self._told_pile_up = self._told_slow = False
+        self._told_pile_up = self._waits_in_dark = False
+        self._aim_um = (0.0, 0.0)
+        """Where the emission peak was found, which the places of the plan are relative to."""
+        self._centred: Centred | None = None
+        self._since_centring = 0
+        self._reference: tuple[float, float] | None = None
+        """Counts and counting time of the first reference after the last centring."""
+        self._has_drifted = False
+        self._watch = ConditionWatch(plan.conditions)
+        self._is_counting = False
+        self._judged_s = -math.inf
+        self._probed: Visit | None = None
+        """Where the count rate was bad."""
 
     def close(self) -> None:
         """Let go of the files of records."""
@@ -146,7 +193,11 @@ class Visiting:
     # -- before the first visit ----------------------------------------------------------
 
     def prepare(self) -> InstrumentSettings:
-        """Set laser, power and card, with the sample still in the dark, and read all back."""
+        """Set laser, power and card, with the sample still in the dark, and read all back.
+
+        Then the emission peak is found and the wheel before the detector is set, if the plan
+        says so.
+        """
         instrument, plan = self._instrument, self._plan
         self._runner.check_abort()
         if instrument.shutter is not None:
@@ -163,11 +214,11 @@ class Visiting:
         self.switch_on()
         power_nw: float | None = None
         if plan.excitation.power_nw is not None:
-            power_nw = set_power(instrument, plan.excitation.power_nw, self._wait, self._wait_until)
+            power_nw = set_power(instrument, plan.excitation.power_nw, self.wait, self._wait_until)
             self._set_power_nw = power_nw
         elif instrument.power_meter is not None:
             power_nw = instrument.power_meter.power_nw()
-        self._wait(instrument.profile.card.sync_warm_up_s)
+        self.wait(instrument.profile.card.sync_warm_up_s)
         sync_rate_hz = self._sync_hz = instrument.card.sync_rate_hz()
         period_ns = 1e9 / sync_rate_hz if sync_rate_hz > 0 else math.inf
         if card.offset_ns + card.range_ns > period_ns * 1.001:
@@ -188,14 +239,29 @@ class Visiting:
             self._keep_records(self._stream)
         if instrument.sample_stage is not None:
             here = instrument.sample_stage.position_um()
-            self._sample_home = self._sample_home or here
+            spot_um = here if plan.sample_xy_um is None else (*plan.sample_xy_um, *here[2:])
+            self._sample_home = self._sample_home or spot_um
             # a scan that was cut short beside the film must not go on there
             away_um = math.dist(here, self._sample_home)
-            self._sample_away = plan.irf is not None and away_um > SAMPLE_TOLERANCE_UM
-        if plan.detection.is_set:
-            self._set_detection(plan.detection)
+            belongs = plan.irf is not None or plan.sample_xy_um is not None
+            self._sample_away = belongs and away_um > SAMPLE_TOLERANCE_UM
+            if plan.sample_xy_um is not None and self._sample_away:
+                self._move_sample(self._sample_home)
         attenuator, thermostat = instrument.attenuator, instrument.temperature
         self._start_k = None if thermostat is None else thermostat.temperature_k()
+        start_k = math.nan if self._start_k is None else self._start_k
+        good_nw = math.nan if power_nw is None else power_nw
+        good_k = start_k if plan.temperature is None else plan.temperature.set_point_k
+        self._watch.begin(Readings(good_k, sync_rate_hz, good_nw))
+        self._check_conditions()
+        if plan.centring is not None:
+            self._bring_sample_home()
+            with self._waiting_for_sync():
+                self._centre(plan.centring, next_index=0)
+            if instrument.shutter is not None:
+                self._set_shutter(False)
+        if plan.detection.is_set:
+            self._set_detection(plan.detection)
         return InstrumentSettings(
             repetition_rate_hz=instrument.laser.repetition_rate_hz(),
             time_bin_ps=actual.time_bin_ps,
@@ -217,34 +283,47 @@ class Visiting:
 
         Raises
         ------
-        DetectorTooBrightError
-            If the detector had to be protected; the leg is to be measured again.
+        DetectorTooBrightError, ConditionBadError
+            If the detector had to be protected, or a condition of the plan is not met; the leg is
+            to be measured again.
         """
-        if len(leg) > 1 and self._plan.fly is not None:
-            return self._fly_over(leg, self._plan.fly)
-        return [self._stop_at(visit) for visit in leg]
+        self._check_conditions()
+        try:
+            with self._waiting_for_sync():
+                if len(leg) > 1 and self._plan.fly is not None:
+                    records = self._fly_over(leg, self._plan.fly)
+                else:
+                    records = [self._stop_at(visit) for visit in leg]
+        finally:
+            self._is_counting = False
+        self._watch.measured()
+        self._since_centring += len(leg)
+        return records
 
     def _stop_at(self, visit: Visit) -> VisitRecord:
         runner, instrument = self._runner, self._instrument
         runner.enter(RunState.MOVING)
         runner.emit(VisitStarted(visit))
         self._place_sample(visit)
+        self._keep_centred(visit)
         stage_um = self._go_to(visit.x_um, visit.y_um)
         if instrument.shutter is not None:
             self._set_shutter(visit.shutter_open)
         runner.enter(RunState.COUNTING)
         started_s = instrument.clock.now_s() - self._zero_s
         histogram, read = self._count(visit)
+        self._follow_reference(visit, histogram)
         return self._record(visit, started_s, stage_um, histogram, read)
 
     def _fly_over(self, leg: Leg, how: Fly) -> list[VisitRecord]:
         """Measure a line in one go; it is given only when all of it is known to be good."""
         runner, instrument = self._runner, self._instrument
         assert self._stream is not None, "the plan sees to it"
-        flown = flight(leg, instrument.profile)
         runner.enter(RunState.MOVING)
         runner.emit(VisitStarted(leg[0]))
         self._place_sample(leg[0])
+        self._keep_centred(leg[0])
+        flown = flight(tuple(self._aimed(visit) for visit in leg), instrument.profile)
         self._go_to_reading(flown.start_um)
         if instrument.shutter is not None:
             self._set_shutter(leg[0].shutter_open)
@@ -258,36 +337,22 @@ class Visiting:
             if self._looked_s > before_s:
                 self._tell_rates(None)
 
+        self._is_counting = True
         with self._keeping(leg):
             done = fly(
                 leg, flown, how.cut, instrument.detector_stage, instrument.card, self._stream,
                 self._plan.card.bins, instrument.clock, pause, self._darken, self._write,
             )  # fmt: skip
             read = self._read_back()
-            self._judge(leg, done.histograms[0].flags, read)
+            self._judge(leg, done.histograms, read)
             self._keep(done.sync_count, done.live_s)
         records = []
         for visit, started_s, histogram in zip(leg, done.started_s, done.histograms, strict=True):
-            place = instrument.profile.stage_position_um(visit.x_um, visit.y_um)
+            aimed = self._aimed(visit)
+            place = instrument.profile.stage_position_um(aimed.x_um, aimed.y_um)
             started_s -= self._zero_s
             records.append(self._record(visit, started_s, place, histogram, read))
         return records
-
-    def _judge(self, leg: Leg, flags: frozenset[str], read: _ReadBacks) -> None:
-        """Refuse visits during which counts or light were lost; tell what else is wrong."""
-        what = which(leg)
-        check_flags(flags, what)
-        if flags and leg[0].kind is not VisitKind.BACKGROUND:
-            words = f"the card reports {', '.join(sorted(flags))} in {what.split(',')[0]}"
-            self._runner.emit(Notice("warning", "card-flags", words))
-        if leg[0].shutter_open and not self._instrument.laser.emission():
-            raise DeviceError(
-                "laser",
-                f"the emission went off during {what} not kept",
-                "check the interlock and the laser, then resume the scan",
-            )
-        self._check_power(what, read.power_nw)
-        self._check_pile_up(what)
 
     def _record(
         self,
@@ -310,6 +375,245 @@ class Visiting:
             flags=histogram.flags,
             counts=histogram.counts,
         )
+
+    def _judge(self, leg: Leg, histograms: Sequence[Histogram], read: _ReadBacks) -> None:
+        """Raise if what was measured must not be kept; tell what else is wrong."""
+        self._runner.check_abort()  # an emergency puts the light out first
+        watch, what = self._watch, which(leg)
+        flags = histograms[0].flags
+        check_flags(flags, what)
+        if flags and leg[0].kind is not VisitKind.BACKGROUND:
+            words = f"the card reports {', '.join(sorted(flags))} in {what.split(',')[0]}"
+            self._runner.emit(Notice("warning", "card-flags", words))
+        self._check_light(leg[0].shutter_open, what)
+        watch.judge(Readings(read.temperature_k, read.sync_rate_hz, read.power_nw))
+        self._judged_s = self.clock.now_s()
+        self._check_power(what, read.power_nw)
+        for visit, histogram in zip(leg, histograms, strict=True):
+            if watch.judges_rate_of(visit.kind) and histogram.live_s > 0:
+                self._probed = visit
+                rate_hz = float(histogram.counts.sum(dtype=np.int64)) / histogram.live_s
+                watch.judge(Readings(count_rate_hz=rate_hz))
+        self._check_pile_up(what)
+
+    def _check_light(self, lit: bool, what: str) -> None:
+        """See that the light was what the visits asked for."""
+        laser, shutter = self._instrument.laser, self._instrument.shutter
+        if self._waits_in_dark:
+            return  # blocked when the card had ended, while the disk was waited for
+        if lit and not laser.emission():
+            raise DeviceError(
+                "laser",
+                f"the emission went off during {what} not kept",
+                "check the interlock and the laser, then resume the scan",
+            )
+        if shutter is not None and shutter.is_open() != lit:
+            raise DeviceError(
+                "shutter",
+                f"was found {'closed' if lit else 'open'} after {what} not kept",
+                "look at its controller and its interlock, then resume the scan",
+            )
+
+    # -- conditions -----------------------------------------------------------------------
+
+    @property
+    def watch(self) -> ConditionWatch:
+        """The conditions of the plan."""
+        return self._watch
+
+    def look_at(self, name: ConditionName) -> None:
+        """Look at one condition while the run waits; light is made only if it must be.
+
+        Raises
+        ------
+        ConditionBadError
+            If it is bad.
+        """
+        if name in ("temperature", "disk"):
+            self._judge_readings(name)
+            return
+        try:
+            self.light_again()
+            if name == "count_rate":
+                self._watch.judge(Readings(count_rate_hz=self._probe_rate_hz()))
+            else:
+                self._judge_readings(name)
+        finally:
+            self.block_light()
+
+    def light_again(self) -> None:
+        """After waiting in the dark: a laser that was switched off on purpose is on again.
+
+        One that went off by itself stays off: whoever closes an interlock may be in the beam.
+        """
+        if self._instrument.shutter is None:
+            self.switch_on()
+        elif not self._instrument.laser.emission():
+            raise DeviceError(
+                "laser",
+                "the emission went off while the run waited",
+                "check the interlock and the laser, then resume the scan",
+            )
+
+    def _probe_rate_hz(self) -> float:
+        """Count for a short while where the rate was bad."""
+        visit = self._probed
+        assert visit is not None, "a rate is bad somewhere"
+        self._place_sample(visit)
+        self._go_to(visit.x_um, visit.y_um)
+        if self._instrument.shutter is not None:
+            self._set_shutter(True)
+        counts, live_s = self._expose(min(visit.dwell_s, PROBE_S), visit.index)
+        return counts / live_s
+
+    def _check_conditions(self) -> None:
+        """Between visits; what was judged a moment ago is not asked again."""
+        self._judge_readings("disk")
+        self._judge_when_due()
+
+    def _judge_when_due(self) -> None:
+        if self.clock.now_s() - self._judged_s < self._watch.poll_s:
+            return
+        for name in _BY_DEVICES:
+            self._judge_readings(name)
+        self._judged_s = self.clock.now_s()
+
+    def _judge_readings(self, name: ConditionName) -> None:
+        """Read what one condition needs, if the plan asks for it, and judge it."""
+        if not self._watch.has(name):
+            return
+        instrument, now = self._instrument, Readings()
+        if name == "temperature":
+            now = Readings(temperature_k=self._temperature_k())
+        elif name == "sync":
+            now = Readings(sync_rate_hz=instrument.card.sync_rate_hz())
+        elif name == "power" and instrument.power_meter is not None:
+            now = Readings(power_nw=instrument.power_meter.power_nw())
+        elif name == "disk" and self._scan_path is not None:
+            now = Readings(free_bytes=free_bytes(self._scan_path))
+        self._watch.judge(now)
+
+    @contextmanager
+    def _waiting_for_sync(self) -> Iterator[None]:
+        """Have a lost sync signal waited for, if the plan says so."""
+        try:
+            yield
+        except SyncLostError as lost:
+            if not self._watch.has("sync"):
+                raise
+            raise sync_lost(self._instrument.card.sync_rate_hz(), self._sync_hz) from lost
+
+    # -- centring -------------------------------------------------------------------------
+
+    def _aimed(self, visit: Visit) -> Visit:
+        """The same visit in the coordinates of the profile."""
+        x_um, y_um = self._aim_um
+        return replace(visit, x_um=visit.x_um + x_um, y_um=visit.y_um + y_um)
+
+    def _keep_centred(self, visit: Visit) -> None:
+        """Find the peak again before a visit, if it is time to."""
+        how = self._plan.centring
+        if how is None or visit.kind not in (VisitKind.MAP, VisitKind.REFERENCE):
+            return
+        is_due = how.every_visits is not None and self._since_centring >= how.every_visits
+        if is_due or self._has_drifted:
+            self._runner.enter(RunState.PREPARING)
+            self._centre(how, visit.index)
+            self._runner.enter(RunState.MOVING)
+
+    def _centre(self, how: Centring, next_index: int) -> None:
+        """Find the emission peak, and the focus, and aim there."""
+        profile = self._instrument.profile
+        if self._instrument.shutter is not None:
+            self._set_shutter(True)
+        limits_um = sample_limits_um(profile)
+
+        def expose_at(x_um: float, y_um: float) -> tuple[float, float]:
+            self._go_to_reading(profile.stage_position_um(x_um, y_um))
+            return self._expose(how.dwell_s, next_index)
+
+        try:
+            peak = find_peak(expose_at, self._aim_um, how, limits_um)
+            z_um = None
+            if how.focus is not None:
+                self._go_to_reading(profile.stage_position_um(peak.x_um, peak.y_um))
+                z_um = self._refocus(how, how.focus, next_index)
+                peak = find_peak(expose_at, (peak.x_um, peak.y_um), how, limits_um)
+        except DeviceError:
+            if not self._instrument.laser.emission():
+                raise DeviceError(
+                    "laser",
+                    "the emission went off while the emission peak was searched for",
+                    "check the interlock and the laser, then resume the scan",
+                ) from None
+            raise
+        self._check_reach(peak.x_um, peak.y_um)
+        self._aim_um = (peak.x_um, peak.y_um)
+        self._since_centring, self._has_drifted, self._reference = 0, False, None
+        self._centred = Centred(
+            self.clock.now_s() - self._zero_s, peak.x_um, peak.y_um, peak.x_stderr_um,
+            peak.y_stderr_um, peak.sigma_um, peak.peak_hz, z_um,
+        )  # fmt: skip
+        self._runner.emit(self._centred)
+
+    def _refocus(self, how: Centring, focus: Focus, next_index: int) -> float:
+        """Find the focus with the sample stage, which stays there."""
+        role, home_um = self._instrument.profile.sample_stage, self._sample_home
+        if role is None or home_um is None or len(home_um) < 3:
+            raise DeviceError("sample_stage", "refocusing needs its z and there is none")
+
+        def expose_at(z_um: float) -> tuple[float, float]:
+            self._move_sample((*home_um[:2], z_um))
+            return self._expose(how.dwell_s, next_index)
+
+        z_um = find_focus(expose_at, home_um[2], focus.half_range_um, focus.steps, role.travel_um)
+        self._sample_home = (*home_um[:2], z_um)
+        self._move_sample(self._sample_home)
+        return z_um
+
+    def _check_reach(self, x_um: float, y_um: float) -> None:
+        """Refuse a centre around which the stage cannot reach every place of the plan."""
+        limits_um = sample_limits_um(self._instrument.profile)
+        for place in self._plan.places():
+            for name, value, (low, high) in zip(
+                "xy", (place.x_um + x_um, place.y_um + y_um), limits_um, strict=True
+            ):
+                if not low <= value <= high:
+                    raise DeviceError(
+                        "detector_stage",
+                        f"the emission peak is at ({x_um:.2f}, {y_um:.2f}) µm, from where the "
+                        f"plan's place {name} = {getattr(place, f'{name}_um'):g} µm is beyond its "
+                        "travel",
+                        "bring the image nearer to the middle of the travel",
+                    )
+
+    def _follow_reference(self, visit: Visit, histogram: Histogram) -> None:
+        """See by the reference's counts whether the peak may have drifted."""
+        how, at = self._plan.centring, self._centred
+        if visit.kind is not VisitKind.REFERENCE or how is None or how.drift_nm is None:
+            return
+        counts = float(histogram.counts.sum(dtype=np.int64))
+        if self._reference is None or at is None:
+            self._reference = (counts, histogram.live_s)
+            return
+        first, first_s = self._reference
+        expected = first * histogram.live_s / first_s
+        if not min(counts, expected) > 0:
+            self._has_drifted = counts != expected
+            return
+        away_um, drift_um = math.hypot(visit.x_um, visit.y_um), how.drift_nm * 1e-3
+        by_drift = 1 - math.exp(-drift_um * (drift_um + 2 * away_um) / (2 * at.sigma_um**2))
+        by_chance = DRIFT_SIGMAS * math.sqrt(1 / counts + 1 / first)
+        self._has_drifted = abs(counts / expected - 1) > max(by_drift, by_chance)
+
+    def _expose(self, dwell_s: float, next_index: int) -> tuple[float, float]:
+        """Count for a short dwell that is not part of the scan; gives counts and counting time."""
+        visit = Visit(next_index, VisitKind.REFERENCE, -1, -1, 0.0, 0.0, dwell_s)
+        with self._dwell(visit) as dwell:
+            self._run_down(dwell, dwell_s, lambda: None)
+            histogram = dwell.finish()
+        check_flags(histogram.flags, f"visit {next_index}, which is")
+        return float(histogram.counts.sum(dtype=np.int64)), histogram.live_s
 
     def block_light(self) -> None:
         """Keep light off the sample while nothing is measured."""
@@ -339,7 +643,7 @@ class Visiting:
         stability = Stability(temperature.band_k, temperature.time_s, temperature.slope_k_per_min)
         wait_until_stable(
             controller, self.clock, temperature.set_point_k, stability, temperature.timeout_s,
-            self._wait, tell,
+            self.wait, tell,
         )  # fmt: skip
 
     def _set_detection(self, detection: Detection) -> None:
@@ -348,7 +652,7 @@ class Visiting:
             self._go_to(detection.x_um, detection.y_um)
             if self._instrument.shutter is not None:
                 self._set_shutter(True)
-        set_detection(self._instrument, detection, self._wait, self._wait_until)
+        set_detection(self._instrument, detection, self.wait, self._wait_until)
         if self._instrument.shutter is not None:
             self._set_shutter(False)
 
@@ -356,7 +660,7 @@ class Visiting:
         """Switch the laser on and see that it is; the shutter is opened visit by visit."""
         laser = self._instrument.laser
         laser.set_emission(True)
-        self._wait(self._instrument.profile.laser.warm_up_s)
+        self.wait(self._instrument.profile.laser.warm_up_s)
         if not laser.emission():
             raise DeviceError(
                 "laser", "the emission was switched on but reads back as off", "check the interlock"
@@ -387,13 +691,16 @@ class Visiting:
 
     def _place_sample(self, visit: Visit) -> None:
         if visit.sample_xy_um is None:
-            if self._sample_away and self._sample_home is not None:
-                self._move_sample(self._sample_home)
+            self._bring_sample_home()
         elif self._sample_home is None:
             raise DeviceError("sample_stage", "the plan moves the sample but there is no stage")
         else:
             self._sample_away = True
             self._move_sample((*visit.sample_xy_um, *self._sample_home[2:]))
+
+    def _bring_sample_home(self) -> None:
+        if self._sample_away and self._sample_home is not None:
+            self._move_sample(self._sample_home)
 
     def _move_sample(self, target_um: tuple[float, ...]) -> None:
         stage = self._instrument.sample_stage
@@ -405,8 +712,10 @@ class Visiting:
         self._sample_away = target_um != self._sample_home
 
     def _go_to(self, x_um: float, y_um: float) -> tuple[float, float]:
-        """Move the detector to a place of the sample plane; gives the stage's read-back."""
-        return self._go_to_reading(self._instrument.profile.stage_position_um(x_um, y_um))
+        """Move the detector to a place of the plan; gives the stage's read-back."""
+        aim_x_um, aim_y_um = self._aim_um
+        profile = self._instrument.profile
+        return self._go_to_reading(profile.stage_position_um(x_um + aim_x_um, y_um + aim_y_um))
 
     def _go_to_reading(self, target: tuple[float, float]) -> tuple[float, float]:
         """Move the detector stage; gives its read-back."""
@@ -417,7 +726,7 @@ class Visiting:
             self._wait_until(
                 lambda: not stage.is_moving(), role.timeout_s, "detector_stage", "moving"
             )
-            self._wait(role.settle_s)
+            self.wait(role.settle_s)
             at_x_um, at_y_um = stage.position_um()[:2]
         if max(abs(at_x_um - target[0]), abs(at_y_um - target[1])) > role.tolerance_um:
             raise DeviceError(
@@ -493,6 +802,8 @@ class Visiting:
 
     def _dwell(self, visit: Visit) -> Dwell:
         instrument = self._instrument
+        self._rate_hz = 0.0
+        self._look(now=True)
         if self._stream is None:
             return HistogramDwell(instrument.card, visit.dwell_s, self._rate_hz, instrument.clock)
         return StreamDwell(
@@ -502,45 +813,52 @@ class Visiting:
 
     def _count(self, visit: Visit) -> tuple[Histogram, _ReadBacks]:
         """Count for the dwell, reading the other instruments back towards its end."""
-        clock = self._instrument.clock
-        self._rate_hz = 0.0
-        self._look(now=True)
-        read: _ReadBacks | None = None
-        leg = (visit,)
+        leg, reads = (visit,), list[_ReadBacks]()
+        self._is_counting = True
         with self._keeping(leg), self._dwell(visit) as dwell, light_first(self._darken):
-            end_s = clock.now_s() + visit.dwell_s
-            deadline_s = end_s + 0.5 * visit.dwell_s + 2.0
-            while dwell.is_running(self._rate_hz):
-                left_s = end_s - clock.now_s()
-                if left_s < POLL_S and read is None:
-                    # here, because slow instruments would cost time between the visits
-                    read = self._read_back()
-                    continue
-                if clock.now_s() > deadline_s:
-                    self._overdue(dwell, visit, deadline_s - end_s + visit.dwell_s)
-                # the last wait ends with the dwell, so that no time is lost between visits;
-                # an abort leaves from here, and making safe stops the card
-                due_s = dwell.due_s() - clock.now_s()
-                self._pause(min(POLL_S, due_s) if due_s > 0 else END_POLL_S)
-                self._tell_rates(dwell.brightest_bin())
+            self._run_down(dwell, visit.dwell_s, lambda: reads.append(self._read_back()))
             histogram = dwell.finish()
             self._tell_rates(int(histogram.counts.max()))
-            read = read or self._read_back()
-            self._judge(leg, histogram.flags, read)
+            read = reads[0] if reads else self._read_back()
+            self._judge(leg, (histogram,), read)
             if isinstance(dwell, StreamDwell):
                 self._keep(dwell.sync_count, histogram.live_s)
+        if self._waits_in_dark:
+            self._waits_in_dark = False
+            self.light_again()
         return histogram, read
 
-    def _overdue(self, dwell: Dwell, visit: Visit, waited_s: float) -> None:
+    def _run_down(self, dwell: Dwell, dwell_s: float, towards_end: Callable[[], None]) -> None:
+        """Wait for the end of a dwell, and do something shortly before it."""
+        clock = self._instrument.clock
+        end_s = clock.now_s() + dwell_s
+        deadline_s = end_s + 0.5 * dwell_s + 2.0
+        is_late = False
+        while dwell.is_running(self._rate_hz):
+            left_s = end_s - clock.now_s()
+            if left_s < POLL_S and not is_late:
+                # here, because slow instruments would cost time between the visits
+                is_late = True
+                towards_end()
+                continue
+            if clock.now_s() > deadline_s:
+                self._overdue(dwell, dwell_s, deadline_s - end_s + dwell_s)
+            # the last wait ends with the dwell, so that no time is lost between visits;
+            # an abort leaves from here, and making safe stops the card
+            due_s = dwell.due_s() - clock.now_s()
+            self._pause(min(POLL_S, due_s) if due_s > 0 else END_POLL_S)
+            self._tell_rates(dwell.brightest_bin())
+
+    def _overdue(self, dwell: Dwell, dwell_s: float, waited_s: float) -> None:
         """Give up a card that does not end its dwell; wait, in the dark, for a slow disk."""
         if dwell.is_counting():
             raise DeviceError(
                 "card",
-                f"a dwell of {visit.dwell_s:g} s has not ended after {waited_s:.1f} s",
+                f"a dwell of {dwell_s:g} s has not ended after {waited_s:.1f} s",
                 "check the sync signal and the card's connection, then resume the scan",
             )
-        if not self._told_slow:
-            self._told_slow = True
+        if not self._waits_in_dark:
+            self._waits_in_dark = True
             self.block_light()
             words = "the disk cannot follow the records; the run waits for it in the dark"
             self._runner.emit(Notice("warning", "disk", words))
@@ -615,6 +933,8 @@ class Visiting:
     def _check_power(self, what: str, power_nw: float) -> None:
         """See that the light that was set is still there: not every laser tells when it is off."""
         set_nw = self._set_power_nw
+        if self._watch.has("power"):
+            return  # the plan says what to do
         if set_nw is None or set_nw / POWER_JUMP <= power_nw <= set_nw * POWER_JUMP:
             return
         raise DeviceError(
@@ -630,6 +950,8 @@ class Visiting:
         if thermometer is None:
             return math.nan
         now_k = thermometer.temperature_k()
+        if self._watch.has("temperature"):
+            return now_k
         if self._start_k is not None and abs(now_k - self._start_k) > TEMPERATURE_BAND_K:
             words = (
                 f"the temperature was {self._start_k:.2f} K when the run began and is "
@@ -654,8 +976,10 @@ class Visiting:
         clock.wait(left_s)
         self._runner.check_abort()
         self._look()
+        if self._is_counting:
+            self._judge_when_due()
 
-    def _wait(self, seconds: float) -> None:
+    def wait(self, seconds: float) -> None:
         """Let device time pass, open to an abort."""
         edges = [i * POLL_S for i in range(math.ceil(seconds / POLL_S))] + [seconds]
         for start, end in pairwise(edges):

@@ -15,6 +15,7 @@ from .fits import FitWarning, MapFit, Method, Model, MsdCurve, PileUp, Revisits,
 from .irf import Irf, find_irf
 from .map_fit import fit_map
 from .pileup import coates
+from .relaxation import Relaxation, fit_relaxation
 from .slice_fit import fit_slices
 from .synthetic import ExpectedMap, SyntheticMap, expected_map, synthetic_map, two_part_decay
 from .warm import warm_up
@@ -30,6 +31,7 @@ __all__ = [
     "Model",
     "MsdCurve",
     "PileUp",
+    "Relaxation",
     "Revisits",
     "SliceFits",
     "SyntheticMap",
@@ -42,6 +44,7 @@ __all__ = [
     "find_time_zero",
     "fit_decay",
     "fit_map",
+    "fit_relaxation",
     "fit_slices",
     "lifetime_1e",
     "synthetic_map",

@@ -1,4 +1,4 @@
-"""Instrument profiles and scan plans: frozen, typed values that live in TOML files."""
+"""Profiles, scan plans and series plans: frozen, typed values that live in TOML files."""
 
 from tplm_config.check import PlanEstimate, check, estimate
 from tplm_config.errors import InputError
@@ -6,10 +6,13 @@ from tplm_config.leg import Flight, Leg, flight, legs
 from tplm_config.plan import (
     Background,
     CardSettings,
+    Centring,
+    Conditions,
     CrossScan,
     Detection,
     Excitation,
     Fly,
+    Focus,
     Irf,
     LineScan,
     PositionScan,
@@ -19,36 +22,48 @@ from tplm_config.plan import (
     Temperature,
 )
 from tplm_config.profile import InstrumentProfile
+from tplm_config.series import Axis, OnFailure, Point, SeriesPlan, Settings
 from tplm_config.toml import (
     bundled,
+    load_any,
     load_plan,
     load_profile,
+    load_series,
     parse_plan,
     parse_profile,
+    parse_series,
     schema,
     to_toml,
 )
 from tplm_config.visit import Place, Visit, VisitKind
 
 __all__ = [
+    "Axis",
     "Background",
     "CardSettings",
+    "Centring",
+    "Conditions",
     "CrossScan",
     "Detection",
     "Excitation",
     "Flight",
     "Fly",
+    "Focus",
     "InputError",
     "InstrumentProfile",
     "Irf",
     "Leg",
     "LineScan",
+    "OnFailure",
     "Place",
     "PlanEstimate",
+    "Point",
     "PositionScan",
     "RasterScan",
     "Reference",
     "ScanPlan",
+    "SeriesPlan",
+    "Settings",
     "Temperature",
     "Visit",
     "VisitKind",
@@ -57,10 +72,13 @@ __all__ = [
     "estimate",
     "flight",
     "legs",
+    "load_any",
     "load_plan",
     "load_profile",
+    "load_series",
     "parse_plan",
     "parse_profile",
+    "parse_series",
     "schema",
     "to_toml",
 ]

@@ -5,11 +5,13 @@ from pathlib import Path
 from tplm_config._model import Model, NonNegativeFloat
 from tplm_config.errors import InputError
 from tplm_config.leg import flight, legs
-from tplm_config.plan import ScanPlan
+from tplm_config.plan import Centring, ScanPlan
 from tplm_config.profile import InstrumentProfile
 
 OVERHEAD_S = 0.02
 """Time a visit takes beside counting and travel: shutter, read-out, disk, polling."""
+FOCUS_STEP_S = 0.3
+"""Typical time of a step of the sample stage."""
 ROW_BYTES = 96
 FIXED_BYTES = 400_000
 
@@ -41,11 +43,12 @@ def estimate(plan: ScanPlan, profile: InstrumentProfile) -> PlanEstimate:
         travel_s += profile.travel_s(max(abs(a - b) for a, b in zip(here, there, strict=True)))
         here = end
     count = plan.visit_count
+    centring_s = _centring_s(plan, profile)
     return PlanEstimate(
         visits=count,
         positions=plan.place_count,
         counting_s=counting_s,
-        duration_s=counting_s + travel_s + count * OVERHEAD_S,
+        duration_s=counting_s + travel_s + centring_s + count * OVERHEAD_S,
         disk_bytes=count * (plan.card.bins * 4 + ROW_BYTES) + FIXED_BYTES,
     )
 
@@ -147,8 +150,13 @@ def check(plan: ScanPlan, profile: InstrumentProfile, source: str | Path = "plan
                     f"the sample stage travels from {low:g} to {high:g} µm",
                     f"irf.sample_{key}_um",
                 )
+    if plan.sample_xy_um is not None:
+        _check_spot(plan.sample_xy_um, profile, source)
     if plan.fly is not None:
         _check_flight(plan, profile, source)
+    if plan.centring is not None:
+        _check_centring(plan.centring, profile, source)
+    _check_conditions(plan, profile, source)
     return estimate(plan, profile)
 
 
@@ -173,6 +181,20 @@ def _check_reading(
         )
 
 
+def _check_spot(
+    spot_um: tuple[float, float], profile: InstrumentProfile, source: str | Path
+) -> None:
+    """Refuse a spot on the sample that its stage does not reach."""
+    key = "sample_xy_um"
+    if profile.sample_stage is None:
+        words = f"the profile '{profile.name}' has none; leave it out"
+        raise InputError(source, "the sample stage has to move there", words, key)
+    low, high = profile.sample_stage.travel_um
+    if not all(low <= value <= high for value in spot_um):
+        words = f"the sample stage travels from {low:g} to {high:g} µm"
+        raise InputError(source, f"found [{spot_um[0]:g}, {spot_um[1]:g}]", words, key)
+
+
 def _check_flight(plan: ScanPlan, profile: InstrumentProfile, source: str | Path) -> None:
     """Refuse a flight that is too fast, or whose run-up the stage has no room for."""
     limit = profile.detector_stage.speed_um_per_s
@@ -193,3 +215,49 @@ def _check_flight(plan: ScanPlan, profile: InstrumentProfile, source: str | Path
         ):
             for value in readings:
                 _check_reading(profile, source, name, value, "the run-up of a flown line")
+
+
+def _check_centring(centring: Centring, profile: InstrumentProfile, source: str | Path) -> None:
+    """Refuse a search beyond the travel of the stages."""
+    reach = centring.half_range_um
+    for sign in (-1, 1):
+        readings = profile.stage_position_um(sign * reach, sign * reach)
+        for name, value in zip("xy", readings, strict=True):
+            what = f"centring.half_range_um = {reach:g}"
+            _check_reading(profile, source, name, value, what)
+    if centring.focus is not None and profile.sample_stage is None:
+        raise InputError(
+            source,
+            "refocusing moves the sample stage",
+            f"the profile '{profile.name}' has none; leave [centring.focus] out",
+            "centring.focus",
+        )
+
+
+def _check_conditions(plan: ScanPlan, profile: InstrumentProfile, source: str | Path) -> None:
+    """Refuse a condition that nothing can measure."""
+    asked = plan.conditions
+    for key, condition, role in (
+        ("temperature", asked.temperature, "temperature"),
+        ("power", asked.power, "power_meter"),
+    ):
+        if condition is not None and getattr(profile, role) is None:
+            raise InputError(
+                source,
+                "the condition has to be measured",
+                f"the profile '{profile.name}' has no [{role}]; leave it out",
+                f"conditions.{key}",
+            )
+
+
+def _centring_s(plan: ScanPlan, profile: InstrumentProfile) -> float:
+    """Time for finding the peak: a coarse and a fine line along each axis."""
+    centring = plan.centring
+    if centring is None:
+        return 0.0
+    step_um = 2 * centring.half_range_um / centring.positions * profile.optics.magnification
+    once_s = 4 * centring.positions * (centring.dwell_s + profile.travel_s(step_um) + OVERHEAD_S)
+    if centring.focus is not None:
+        once_s += once_s / 2 + 2 * centring.focus.steps * (centring.dwell_s + FOCUS_STEP_S)
+    times = 1 if centring.every_visits is None else 1 + plan.visit_count // centring.every_visits
+    return times * once_s

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, TypeAdapter, model_validator
 
-from tplm_config._model import WHOLE, Model, PositiveFloat, PositiveInt
+from tplm_config._model import WHOLE, Model, NonNegativeFloat, PositiveFloat, PositiveInt
 from tplm_config.visit import Place, Visit, VisitKind
 
 Order = Literal["one-way", "bidirectional", "interleaved", "random"]
@@ -140,6 +140,100 @@ class Reference(Model):
     y_um: Micrometres = 0.0
 
 
+class Focus(Model):
+    """Refocusing: the sample stage's z at which the emission peak is highest."""
+
+    half_range_um: Annotated[float, Field(gt=0, le=1000)] = 1.5
+    """Searched to both sides of where z stands."""
+    steps: Annotated[int, Field(ge=5, le=101)] = 7
+
+
+class Centring(Model):
+    """The emission peak is found before the first visit of every run; places are relative to it."""
+
+    every_visits: PositiveInt | None = None
+    """And again after so many visits."""
+    drift_nm: PositiveFloat | None = None
+    """And again when the reference's count rate changed as much as by a drift this long."""
+    half_range_um: Annotated[float, Field(gt=0, le=1000)] = 1.5
+    """Searched to both sides of where the peak was last, sample plane."""
+    positions: Annotated[int, Field(ge=7, le=1001)] = 15
+    """Places on each line."""
+    dwell_s: Dwell = 0.1
+    """At each of them."""
+    focus: Focus | None = None
+    """None leaves the focus as it is."""
+
+
+class Waiting(Model):
+    """What all conditions share."""
+
+    good_for_s: PositiveFloat = 10.0
+    """A paused run goes on when the condition was good for this long …"""
+    give_up_s: PositiveFloat = 3600.0
+    """… and fails when it has waited this long for one visit."""
+
+    @model_validator(mode="after")
+    def _can_be_met(self) -> Self:
+        if self.good_for_s > self.give_up_s:
+            raise ValueError(
+                f"good_for_s = {self.good_for_s:g} is longer than give_up_s = {self.give_up_s:g}"
+            )
+        return self
+
+
+class TemperatureCondition(Waiting):
+    """The temperature stays near the set point of the plan, or where it was at the beginning."""
+
+    band_k: PositiveFloat = 1.0
+
+
+class CountRateCondition(Waiting):
+    """The counts per second of a visit's histogram stay within limits."""
+
+    low_hz: NonNegativeFloat | None = None
+    high_hz: PositiveFloat | None = None
+    at: Literal["reference", "any"] = "reference"
+    """Judged at the reference, or at every visit of map and reference."""
+
+    @model_validator(mode="after")
+    def _has_limits(self) -> Self:
+        if self.low_hz is None and self.high_hz is None:
+            raise ValueError("give low_hz, high_hz or both")
+        if self.low_hz is not None and self.high_hz is not None and self.low_hz >= self.high_hz:
+            raise ValueError(f"low_hz = {self.low_hz:g} is not below high_hz = {self.high_hz:g}")
+        return self
+
+
+class SyncCondition(Waiting):
+    """The sync signal is there: at least half as many pulses per second as at the beginning."""
+
+
+class PowerCondition(Waiting):
+    """The power meter reads what was set, or what it read at the beginning."""
+
+    tolerance: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    """Relative."""
+
+
+class DiskCondition(Waiting):
+    """The disk of the scan file keeps some room."""
+
+    free_mb: PositiveFloat = 1000.0
+
+
+class Conditions(Model):
+    """What pauses the run, in the dark, until it is good again; what is left out is not asked."""
+
+    poll_s: Annotated[float, Field(ge=0.1, le=600)] = 1.0
+    """Time between two looks."""
+    temperature: TemperatureCondition | None = None
+    count_rate: CountRateCondition | None = None
+    sync: SyncCondition | None = None
+    power: PowerCondition | None = None
+    disk: DiskCondition | None = None
+
+
 class ScanPlan(Model):
     """What every scan plan has in common.
 
@@ -160,6 +254,8 @@ class ScanPlan(Model):
     card: CardSettings = CardSettings()
     excitation: Excitation = Excitation()
     detection: Detection = Detection()
+    sample_xy_um: tuple[Micrometres, Micrometres] | None = None
+    """Where the sample stage stands during the scan; None: where it is."""
     temperature: Temperature | None = None
     """None measures at the temperature as it is."""
     background: Background | None = None
@@ -167,6 +263,9 @@ class ScanPlan(Model):
     reference: Reference | None = None
     fly: Fly | None = None
     """None stops at every position; needs card.mode = "t3"."""
+    centring: Centring | None = None
+    """None takes the centre from the profile."""
+    conditions: Conditions = Conditions()
     operator: Annotated[str, Field(max_length=500)] = ""
     """Who measures."""
     sample: Annotated[str, Field(max_length=2000)] = ""
@@ -189,6 +288,19 @@ class ScanPlan(Model):
                 )
             if self.reference is not None:
                 raise ValueError("[reference] would interrupt the passes of [fly]; leave one out")
+        return self
+
+    @model_validator(mode="after")
+    def _has_its_reference(self) -> Self:
+        if self.reference is None:
+            if self.centring is not None and self.centring.drift_nm is not None:
+                raise ValueError("centring.drift_nm follows the reference: add [reference]")
+            rate = self.conditions.count_rate
+            if rate is not None and rate.at == "reference":
+                raise ValueError(
+                    "conditions.count_rate is judged at the reference: add [reference], or "
+                    'at = "any"'
+                )
         return self
 
     @abstractmethod

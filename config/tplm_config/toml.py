@@ -13,9 +13,11 @@ from tplm_config.devices import KinesisWheel
 from tplm_config.errors import InputError, did_you_mean, refusal
 from tplm_config.plan import ANY_SCAN_PLAN, ScanPlan
 from tplm_config.profile import AttenuatorRole, InstrumentProfile
+from tplm_config.series import SERIES, SeriesPlan
 
 MAX_FILE_BYTES = 4_000_000
-Kind = Literal["plan", "profile"]
+Kind = Literal["plan", "profile", "series"]
+FOLDERS = {"plan": "plans", "profile": "profiles", "series": "plans/series"}
 T = TypeVar("T")
 PROFILE: TypeAdapter[InstrumentProfile] = TypeAdapter(InstrumentProfile)
 
@@ -41,7 +43,59 @@ def load_plan(source: str | Path, overrides: Sequence[str] = ()) -> ScanPlan:
     InputError
         With file, key, what was found and what is allowed.
     """
-    return validate(ANY_SCAN_PLAN, _overridden(_read(source, "plan"), overrides), source)
+    found = load_any(source, overrides)
+    if isinstance(found, SeriesPlan):
+        raise InputError(source, "found a series", "one scan is needed here; use tplm sweep")
+    return found
+
+
+def load_series(source: str | Path, overrides: Sequence[str] = ()) -> SeriesPlan:
+    """Read a series plan; as `load_plan`.
+
+    Its scan is a table of its own, the name of a scan plan (bundled, or a file beside it), or
+    both: ``[scan]`` with ``plan = "line"`` and the keys that differ.
+    """
+    found = load_any(source, overrides)
+    if not isinstance(found, SeriesPlan):
+        raise InputError(source, f"found one scan, a {found.kind}", "a series is needed here")
+    return found
+
+
+def load_any(source: str | Path, overrides: Sequence[str] = ()) -> ScanPlan | SeriesPlan:
+    """Read a scan plan or a series plan, whichever it is; as `load_plan`."""
+    kind: Kind = "series" if str(source) in bundled("series") else "plan"
+    data = _overridden(_read(source, kind), overrides)
+    if data.get("kind") != "series":
+        return validate(ANY_SCAN_PLAN, data, source)
+    return validate(SERIES, _with_scan(data, Path(source).parent), source)
+
+
+def parse_series(text: str, source: str) -> SeriesPlan:
+    """Read a series plan from TOML text, such as the copy kept with a series."""
+    return validate(SERIES, _parse(text, source), source)
+
+
+def _with_scan(data: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """A series with the scan plan that it names put in its place."""
+    scan = data.get("scan")
+    named = {"plan": scan} if isinstance(scan, str) else scan
+    if not isinstance(named, dict) or not isinstance(named.get("plan"), str):
+        return data
+    changes = {key: value for key, value in named.items() if key != "plan"}
+    name = named["plan"]
+    base = _read(name if name in bundled("plan") else folder / name, "plan")
+    return {**data, "scan": _merged(base, changes)}
+
+
+def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """A table with another laid over it, table by table."""
+    merged = dict(base)
+    for key, value in changes.items():
+        below = merged.get(key)
+        if isinstance(below, dict) and isinstance(value, dict):
+            value = _merged(below, value)
+        merged[key] = value
+    return merged
 
 
 def load_profile(source: str | Path, overrides: Sequence[str] = ()) -> InstrumentProfile:
@@ -83,17 +137,19 @@ def to_toml(value: BaseModel) -> str:
 
 
 def schema(kind: Kind) -> dict[str, Any]:
-    """JSON Schema of a plan or profile, for editors."""
-    adapter: TypeAdapter[Any] = ANY_SCAN_PLAN if kind == "plan" else PROFILE
+    """JSON Schema of a plan, profile or series, for editors."""
+    adapters: dict[Kind, TypeAdapter[Any]] = {
+        "plan": ANY_SCAN_PLAN, "profile": PROFILE, "series": SERIES,
+    }  # fmt: skip
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        **adapter.json_schema(),
+        **adapters[kind].json_schema(),
     }
 
 
 def bundled(kind: Kind) -> list[str]:
-    """Names of the plans or profiles that come with the program."""
-    folder = resources.files("tplm_config") / f"{kind}s"
+    """Names of the plans, profiles or series that come with the program."""
+    folder = resources.files("tplm_config") / FOLDERS[kind]
     return sorted(
         entry.name.removesuffix(".toml")
         for entry in folder.iterdir()
@@ -104,7 +160,7 @@ def bundled(kind: Kind) -> list[str]:
 def _read(source: str | Path, kind: Kind) -> dict[str, Any]:
     name = str(source)
     if name in bundled(kind):
-        entry = resources.files("tplm_config") / f"{kind}s" / f"{name}.toml"
+        entry = resources.files("tplm_config") / FOLDERS[kind] / f"{name}.toml"
         return _parse(entry.read_text(encoding="utf-8"), name)
     path = Path(source)
     try:

@@ -3,6 +3,7 @@
 import json
 import signal
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,9 +24,10 @@ from tplm_daq.events import (
     VisitStored,
     to_json,
 )
+from tplm_daq.light import Light
 from tplm_daq.session import go_on
 from tplm_daq.store import read_scan
-from tplm_drivers import DeviceError, connect
+from tplm_drivers import DeviceError, SafeState, connect
 
 
 def at_visit(the_rig: Rig, index: int, action: object, state: type = VisitStarted) -> None:
@@ -488,3 +490,153 @@ def test_a_runner_is_for_one_run(tmp_path: Path) -> None:
         it.scan(small_plan(), tmp_path / "a.h5")
         with pytest.raises(RuntimeError, match="make a new one"):
             it.scan(small_plan(), tmp_path / "b.h5")
+
+
+class Hanging:
+    """A device that hangs in one call, from a moment on, until it is let go."""
+
+    def __init__(self, device: object, name: str, it: Rig, after_s: float) -> None:
+        self._device, self._name, self._it, self._after_s = device, name, it, after_s
+        self.hangs = threading.Event()
+        self.let_go = threading.Event()
+
+    def __getattr__(self, name: str) -> object:
+        now_s = self._it.microscope.clock.now_s()
+        if name == self._name and now_s > self._after_s and not self.let_go.is_set():
+            self.hangs.set()
+            assert self.let_go.wait(20)
+        return getattr(self._device, name)
+
+
+@pytest.mark.parametrize("has_shutter", [True, False])
+def test_an_emergency_blocks_the_light_from_the_thread_that_calls(
+    tmp_path: Path, has_shutter: bool
+) -> None:
+    profile = small_profile()
+    if not has_shutter:
+        profile = profile.model_copy(update={"shutter": None})
+    with connect(profile) as instrument:
+        it = Rig(instrument)
+        dark: list[bool] = []
+
+        def from_elsewhere() -> None:
+            # the measuring thread is held in this very call all the while
+            helper = threading.Thread(target=it.runner.emergency, args=("smoke",))
+            dark.append(it.dark)
+            helper.start()
+            helper.join()
+            dark.append(it.dark)
+
+        it.microscope.schedule(20.0, from_elsewhere)
+        outcome, scan = it.scan(small_plan(dwell_s=60.0), tmp_path / "a.h5")
+        assert dark == [False, True]
+        assert it.runner.put_out is not None
+        assert it.runner.put_out.verified
+        assert not it.runner.put_out.problems
+        assert it.microscope.clock.now_s() < 20.3
+        assert outcome.ending is Ending.ABORTED
+        assert outcome.message == "emergency stop: smoke"
+        assert scan.stored.sum() == 0
+        assert scan.ending == "aborted"
+
+
+@pytest.mark.parametrize(
+    ("role", "call"), [("card", "is_counting"), ("shutter", "is_open"), ("laser", "emission")]
+)
+def test_an_emergency_while_a_device_hangs_in_a_call(tmp_path: Path, role: str, call: str) -> None:
+    with rig() as it:
+        device = Hanging(getattr(it.instrument, role), call, it, 8.0)
+        other = Rig(replace(it.instrument, **{role: device}))  # type: ignore[arg-type]
+        dark: list[bool] = []
+
+        def help_() -> None:
+            assert device.hangs.wait(20)
+            other.runner.emergency()
+            dark.append(it.dark)
+            device.let_go.set()
+
+        helper = threading.Thread(target=help_)
+        helper.start()
+        outcome, scan = other.scan(small_plan(), tmp_path / "a.h5")
+        helper.join()
+        assert dark == [True]
+        assert outcome.ending is Ending.ABORTED
+        assert outcome.message.startswith("emergency stop: ")
+        assert 0 < scan.stored.sum() < scan.plan.visit_count
+        assert outcome.safe_state.verified
+        put_out = other.runner.put_out
+        assert put_out is not None
+        assert put_out.verified
+        assert bool(put_out.problems) is (role != "card")
+
+
+@pytest.mark.parametrize("moment", [RunStarted, VisitStarted, VisitMeasured, VisitStored])
+def test_an_emergency_in_the_measuring_thread_is_obeyed_at_once(
+    tmp_path: Path, moment: type
+) -> None:
+    with rig() as it:
+
+        def watch(event: Event) -> None:
+            if isinstance(event, moment):
+                it.runner.emergency()
+
+        it.runner.subscribe(watch)
+        outcome, scan = it.scan(small_plan(), tmp_path / "a.h5")
+        assert outcome.ending is Ending.ABORTED
+        assert scan.stored.sum() == (moment in (VisitMeasured, VisitStored))
+        assert it.dark
+
+
+def test_no_visit_cut_short_by_an_emergency_is_kept(tmp_path: Path) -> None:
+    plan = small_plan(positions=1, passes=8)
+    for step in range(24):
+        with rig() as it:
+
+            def call() -> None:
+                helper = threading.Thread(target=it.runner.emergency)
+                helper.start()
+                helper.join()
+
+            at_s = 4.0 + 0.045 * step
+            it.microscope.schedule(at_s, call)
+            outcome, scan = it.scan(plan, tmp_path / f"{step}.h5")
+            assert outcome.ending is Ending.ABORTED
+            ended_s = (scan.columns["started_s"] + scan.columns["live_s"])[scan.stored]
+            assert (ended_s <= at_s + 0.01).all()
+            totals = scan.histograms(np.flatnonzero(scan.stored)).sum(axis=1)
+            assert (totals > 10_000).all()
+
+
+def test_nothing_makes_light_after_an_emergency() -> None:
+    with rig() as it:
+        light = Light(it.instrument)
+        instrument = light.instrument
+        assert instrument.shutter is not None
+        instrument.laser.set_emission(True)
+        instrument.shutter.set_open(True)
+        assert not it.dark
+        assert light.put_out() == SafeState(laser_off=True, shutter_closed=True)
+        for make_light in (instrument.laser.set_emission, instrument.shutter.set_open):
+            with pytest.raises(DeviceError, match="makes no light after an emergency"):
+                make_light(True)
+            make_light(False)
+        assert it.dark
+
+
+def test_an_emergency_before_the_run_leaves_it_dark(tmp_path: Path) -> None:
+    with rig() as it:
+        it.runner.emergency()
+        outcome, scan = it.scan(small_plan(), tmp_path / "a.h5")
+        assert outcome.ending is Ending.ABORTED
+        assert scan.stored.sum() == 0
+        assert not it.microscope.laser.emission
+
+
+def test_a_shutter_that_closes_in_mid_dwell_is_noticed(tmp_path: Path) -> None:
+    with rig() as it:
+        it.microscope.schedule(8.0, lambda: it.microscope.shutter.set_open(False))
+        outcome, scan = it.scan(small_plan(positions=1, passes=14), tmp_path / "a.h5")
+        assert outcome.ending is Ending.FAILED
+        assert "shutter: was found closed after visit" in outcome.message
+        totals = scan.histograms(np.flatnonzero(scan.stored)).sum(axis=1)
+        assert totals.min() > 10_000

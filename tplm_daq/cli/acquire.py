@@ -25,10 +25,13 @@ from tplm_daq.cli.options import (
     profile_options,
     set_option,
     simulated_option,
+    watchdog_option,
 )
 from tplm_daq.cli.output import answer, stderr
 from tplm_daq.cli.progress import GoOnKey, ScanProgress
+from tplm_daq.cli.series import resume_series
 from tplm_daq.events import Ending, Observer
+from tplm_daq.host import Host
 from tplm_daq.live import LiveFit
 from tplm_daq.log import EventLog
 from tplm_daq.report import draw_report
@@ -36,6 +39,7 @@ from tplm_daq.runner import Runner, RunOutcome
 from tplm_daq.session import begin, finish_complete, go_on, measure, stopping_on_signals
 from tplm_daq.store import Scan, ScanWriter, read_scan
 from tplm_daq.store.files import replacing
+from tplm_daq.watchdog import Watchdog
 from tplm_drivers import Instrument, SafeState, connect
 
 EXIT_CODES = {
@@ -101,21 +105,38 @@ class Measured:
 
 def run(
     profile: InstrumentProfile,
+    path: Path,
     open_file: Callable[[Instrument], ScanWriter],
     log: str | None = None,
     simulated: bool = False,
+    watchdog: bool = True,
 ) -> Measured:
     """Measure with the instrument of a profile what a file still lacks, and fit it."""
     runner = Runner()
     with ExitStack() as stack:
         stack.enter_context(stopping_on_signals(runner))
         record = None if log is None else stack.enter_context(EventLog(log))
+        dog = None
+        if watchdog:
+            # outside the instrument: it lets go only after that has
+            dog = stack.enter_context(Watchdog(profile, path, runner.emit, simulated=simulated))
         instrument = stack.enter_context(connect(profile, simulated=simulated))
         writer = stack.enter_context(open_file(instrument))
         live = stack.enter_context(LiveFit(read_scan(writer.path)))
         progress = stack.enter_context(ScanProgress(stderr(), live))
         keys = GoOnKey(stderr(), runner.resume)
-        observers: list[Observer] = [live, progress, keys, *([] if record is None else [record])]
+        host = stack.enter_context(
+            Host(
+                runner, path, plan=writer.plan.kind, fit=lambda: live.latest,
+                clock=instrument.clock.now_s, tell=record,
+            )
+        )  # fmt: skip
+        if host.problem is not None:
+            stderr().print(f"warning: {host.problem}", markup=False)
+        if dog is not None:
+            dog.watch(runner, writer.plan)
+        observers: list[Observer] = [host, live, progress, keys]
+        observers += [] if record is None else [record]
         outcome = measure(runner, instrument, writer, observers)
     scan_ = read_scan(writer.path)
     return Measured(outcome, scan_, fit_scan(scan_) if scan_.exposure_s.any() else None)
@@ -149,6 +170,7 @@ def title_of(scan: Scan) -> str:
 @click.option("--notes", help="Free text; kept in the file.")
 @click.option("--report", callback=picture_option, help="Also draw a picture (PNG, PDF, SVG).")
 @click.option("--log", help="Also write every event to this file, one JSON object a line.")
+@watchdog_option
 @json_option
 @click.pass_context
 def scan(
@@ -163,6 +185,7 @@ def scan(
     notes: str | None,
     report: Path | None,
     log: str | None,
+    watchdog: bool,
     as_json: bool,
 ) -> None:
     """Carry out one scan: PLAN is a TOML file or a bundled name such as 'line'."""
@@ -172,30 +195,45 @@ def scan(
     instrument_profile = load_profile(profile, set_profile)
     if log is not None and Path(log).resolve() == out.resolve():
         raise InputError(log, "the log and the scan cannot be one file", "give it another name")
-    measured = run(instrument_profile, lambda open_: begin(open_, found, out, plan), log, simulated)
+    measured = run(
+        instrument_profile,
+        out,
+        lambda open_: begin(open_, found, out, plan),
+        log,
+        simulated,
+        watchdog,
+    )
     _finish(ctx, measured, report, as_json)
 
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
+@click.option("--plan", help="Of a series: an edited plan; what is done already is kept.")
 @click.option("--profile", help="Use this profile instead of the one kept in the file.")
 @set_option("--set-profile", "profile")
 @simulated_option
 @click.option("--report", callback=picture_option, help="Also draw a picture (PNG, PDF, SVG).")
 @click.option("--log", help="Also write every event to this file, one JSON object a line.")
+@watchdog_option
 @json_option
 @click.pass_context
 def resume(
     ctx: click.Context,
     file: Path,
+    plan: str | None,
     profile: str | None,
     set_profile: tuple[str, ...],
     simulated: bool,
     report: Path | None,
     log: str | None,
+    watchdog: bool,
     as_json: bool,
 ) -> None:
-    """Go on with a scan that was stopped or killed, in the same file."""
+    """Go on with a scan that was stopped or killed, in the same file, or a series in its folder."""
+    if file.is_dir():
+        resume_series(ctx, file, plan, profile, set_profile, simulated, watchdog, as_json)
+    if plan is not None:
+        raise InputError(file, "another plan is for the folder of a series", "leave --plan out")
     found = read_scan(file)
     if found.complete:
         left = finish_complete(found)
@@ -205,7 +243,9 @@ def resume(
         nothing = RunOutcome(Ending.COMPLETED, "nothing was left to measure", 0, untouched)
         _finish(ctx, Measured(nothing, found, fit_scan(found)), report, as_json)
     instrument_profile = _profile_for(found, profile, set_profile)
-    measured = run(instrument_profile, lambda open_: go_on(open_, file), log, simulated)
+    measured = run(
+        instrument_profile, file, lambda open_: go_on(open_, file), log, simulated, watchdog
+    )
     _finish(ctx, measured, report, as_json)
 
 
@@ -248,7 +288,7 @@ def demo(ctx: click.Context, out: Path, as_json: bool) -> None:
     except OSError as error:
         raise InputError(out, f"the folder cannot be used ({error.strerror})") from None
     profile = load_profile("simulated", [f"simulation.sample.d_cm2_per_s={DEMO_D_CM2_PER_S}"])
-    measured = run(profile, lambda open_: begin(open_, plan, film, "line"))
+    measured = run(profile, film, lambda open_: begin(open_, plan, film, "line"))
     report = {**measured.to_dict(), "true_d_cm2_per_s": DEMO_D_CM2_PER_S}
     with replacing(result) as temporary:
         text = json.dumps(report, indent=2, ensure_ascii=False)

@@ -5,10 +5,22 @@ from typing import Any
 
 import click
 
-from tplm_config import InputError, ScanPlan, bundled, load_plan, load_profile, schema
+from tplm_config import (
+    InputError,
+    ScanPlan,
+    SeriesPlan,
+    bundled,
+    load_any,
+    load_plan,
+    load_profile,
+    load_series,
+    schema,
+)
 from tplm_config import check as check_plan
+from tplm_config.toml import Kind
 from tplm_daq.cli.options import Number, json_option, set_option
 from tplm_daq.cli.output import answer
+from tplm_daq.cli.series import foretell
 from tplm_daq.prediction import predict
 
 
@@ -18,7 +30,7 @@ from tplm_daq.prediction import predict
 @set_option("--set", "plan")
 @set_option("--set-profile", "profile")
 @click.option(
-    "--schema", "schema_of", type=click.Choice(["plan", "profile"]),
+    "--schema", "schema_of", type=click.Choice(["plan", "profile", "series"]),
     help="Print the JSON Schema for editors and leave.",
 )  # fmt: skip
 @click.option(
@@ -35,20 +47,26 @@ def check(
     profile: str,
     set: tuple[str, ...],
     set_profile: tuple[str, ...],
-    schema_of: str | None,
+    schema_of: Kind | None,
     count_rate_hz: float,
     d_cm2_per_s: float,
     as_json: bool,
 ) -> None:
-    """Check a plan: positions, duration, disk, and how well it will know D."""
+    """Check a plan: positions, duration, disk, and how well it will know D.
+
+    Of a series every point is listed, with its excitation and the time at which it ends.
+    """
     if schema_of is not None:
-        click.echo(json.dumps(schema("plan" if schema_of == "plan" else "profile"), indent=2))
+        click.echo(json.dumps(schema(schema_of), indent=2))
         return
     if plan is None:
-        names = ", ".join(bundled("plan"))
+        names = ", ".join([*bundled("plan"), *bundled("series")])
         raise InputError("tplm check", "no plan was named", f"bundled are: {names}")
-    found = load_plan(plan, set)
+    found = load_any(plan, set)
     instrument = load_profile(profile, set_profile)
+    if isinstance(found, SeriesPlan):
+        foretell(found, instrument, plan, as_json, count_rate_hz, d_cm2_per_s)
+        return
     cost = check_plan(found, instrument, plan)
     stderr_d = predict(found, instrument, count_rate_hz, d_cm2_per_s)
     places = found.places()
@@ -89,18 +107,26 @@ def _in_words(plan: ScanPlan) -> str:
     )
 
 
+def _points_in_words(plan: SeriesPlan) -> str:
+    first, *_, last = plan.walk()
+    return f"{plan.count} points, from {first.label} to {last.label}"
+
+
 @click.command()
 @json_option
 def profiles(as_json: bool) -> None:
-    """List the bundled profiles and plans."""
+    """List the bundled profiles, plans and series."""
     rows = {name: load_profile(name).description for name in bundled("profile")}
     plans = {name: _in_words(load_plan(name)) for name in bundled("plan")}
+    series = {name: _points_in_words(load_series(name)) for name in bundled("series")}
     text = "\n".join(
         [
             "profiles:",
             *(f"  {name:12} {words}" for name, words in rows.items()),
             "plans:",
             *(f"  {name:12} {words}" for name, words in plans.items()),
+            "series:",
+            *(f"  {name:20} {words}" for name, words in series.items()),
         ]
     )
-    answer({"profiles": rows, "plans": plans}, text, as_json)
+    answer({"profiles": rows, "plans": plans, "series": series}, text, as_json)

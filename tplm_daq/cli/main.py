@@ -17,6 +17,8 @@ from tplm_daq.cli.devices import devices
 from tplm_daq.cli.inspect import check, profiles
 from tplm_daq.cli.output import say
 from tplm_daq.cli.physics import excitation, simulate
+from tplm_daq.cli.remote import REMOTE_COMMANDS
+from tplm_daq.cli.series import sweep
 from tplm_daq.runner import sentence
 from tplm_drivers import DeviceError
 
@@ -34,8 +36,8 @@ def cli() -> None:
 
 
 for command in (
-    demo, scan, resume, check, devices, profiles, calibrate_, analyze, import_, export, simulate,
-    excitation,
+    demo, scan, sweep, resume, check, devices, profiles, calibrate_, analyze, import_, export,
+    simulate, excitation, *REMOTE_COMMANDS,
 ):  # fmt: skip
     cli.add_command(command)
 

@@ -46,6 +46,14 @@ def profile_options(function: F) -> F:
     )(function)
 
 
+def watchdog_option(function: F) -> F:
+    """Add the option that leaves the watchdog out."""
+    return click.option(
+        "--watchdog/--no-watchdog", default=True, show_default=True,
+        help="A second process blocks the laser if this one dies or hangs.",
+    )(function)  # fmt: skip
+
+
 def picture_option(_ctx: click.Context, _param: click.Parameter, value: str | None) -> Path | None:
     """Check the path of a picture before anything else is done."""
     return None if value is None else picture_path(value)

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
@@ -69,6 +69,31 @@ class ScanMap:
     def __iter__(self) -> Any:
         """Iterate over counts, x_um and t_ns."""
         return iter((self.counts, self.x_um, self.t_ns))
+
+
+@dataclass(frozen=True)
+class Centrings:
+    """Where the emission peak was found in the course of a scan; arrays, one value each time.
+
+    Attributes
+    ----------
+    time_s : ndarray
+        Since the scan began.
+    x_um, y_um, x_stderr_um, y_stderr_um : ndarray
+        Place in the sample plane, relative to the centre of the profile. The map follows it.
+    peak_hz : ndarray
+        Counts per second above the background.
+    z_um : ndarray
+        Focus of the sample stage; NaN where it was not searched for.
+    """
+
+    time_s: F64
+    x_um: F64
+    y_um: F64
+    x_stderr_um: F64
+    y_stderr_um: F64
+    peak_hz: F64
+    z_um: F64
 
 
 @dataclass(frozen=True)
@@ -159,6 +184,17 @@ class Scan:
             self.columns["started_s"][rows],
             self.columns["live_s"][rows],
             counts.sum(axis=1, dtype=np.int64),
+        )
+
+    @property
+    def centrings(self) -> Centrings:
+        """Where the peak was found each time it was searched for."""
+        lines = [line for line in self.journal if line.get("event") == "centred"]
+        return Centrings(
+            *(
+                np.array([line.get(field.name) for line in lines], dtype=np.float64)
+                for field in fields(Centrings)
+            )
         )
 
     def irf_counts(self) -> I64 | None:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from tplm_config import CrossScan, InputError, LineScan, RasterScan, Visit
 from tplm_daq.events import (
+    Centred,
     Event,
     Notice,
     RunEnded,
@@ -117,7 +118,7 @@ class ScanWriter:
                 self.write(record)
             case StateChanged(why=""):
                 pass  # every visit changes the state; only what has a reason is kept
-            case RunStarted() | Notice() | StateChanged() | RunEnded():
+            case RunStarted() | Centred() | Notice() | StateChanged() | RunEnded():
                 self.note(to_json(event))
 
     def write(self, record: VisitRecord) -> None:

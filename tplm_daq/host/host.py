@@ -1,0 +1,228 @@
+"""The host of a run: what makes it visible and obedient to other processes of this user."""
+
+import os
+import secrets
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self
+
+from tplm_analysis import MapFit
+from tplm_daq.control import Controls
+from tplm_daq.events import Event, Notice, Observer, Rates, RunState, to_json
+from tplm_daq.host.channel import IDLE_S, Channel, Refused
+from tplm_daq.host.entries import HostEntry, write_entry
+from tplm_daq.host.status import Status, StatusBoard
+from tplm_daq.store.nexus import utc_now
+
+OBEY_S = 0.05
+"""How long an answer waits for what was asked to be done."""
+RATES_EVERY_S = 0.1
+"""Least time between two readings of the meters that subscribers are told."""
+REFUSALS_EVERY_S = 5.0
+"""Least time between two sentences about refused commands, so that nobody can fill a log."""
+
+Level = Literal["info", "warning", "error"]
+_ASKED = {
+    "pause": "pause after this visit",
+    "continue": "go on",
+    "stop": "stop after this visit",
+    "abort": "abort at once",
+    "emergency": "block the laser and end",
+}
+
+
+class Host:
+    """An observer that keeps the status of a run and opens a channel to it.
+
+    A channel that cannot be opened is no reason not to measure: `problem` tells, and `tell` is
+    told.
+
+    Parameters
+    ----------
+    controls : Controls
+        The run or series, called from threads of the channel.
+    path : str or Path
+        The file or folder it writes.
+    doing : str
+        ``scan`` or ``series``.
+    plan : str
+        Kind of plan, for people.
+    fit : callable
+        Gives the newest fit, or None; called from the channel's thread.
+    clock : callable
+        Time of the instrument, s; called from any thread.
+    tell : callable, optional
+        Told of commands that were taken, refused ones and dropped clients, as `Notice`, from the
+        channel's thread: the log of the run.
+    idle_s : float
+        How long a silent connection is kept.
+    """
+
+    def __init__(
+        self,
+        controls: Controls,
+        path: str | Path,
+        *,
+        doing: str = "scan",
+        plan: str = "",
+        fit: Callable[[], MapFit | None] = lambda: None,
+        clock: Callable[[], float] = time.monotonic,
+        tell: Observer | None = None,
+        idle_s: float = IDLE_S,
+    ) -> None:
+        self.board = StatusBoard(Status(doing, plan, str(Path(path).resolve())), fit, clock)
+        self.entry: HostEntry | None = None
+        self.problem: str | None = None
+        self._tell = tell
+        self._idle_s = idle_s
+        self._channel: Channel | None = None
+        self._file: Path | None = None
+        self._rates_s = self._refusal_s = float("-inf")
+        self._untold = 0
+        self._actions: dict[str, Callable[[], None]] = {
+            "pause": controls.pause,
+            "continue": controls.resume,
+            "stop": lambda: controls.stop("stopped over the channel after this visit"),
+            "abort": lambda: controls.abort("stopped over the channel at once"),
+            "emergency": lambda: controls.emergency("asked for over the channel"),
+        }
+
+    def __enter__(self) -> Self:
+        token = secrets.token_hex(32)
+        status = self.board.status
+        try:
+            self._channel = Channel(token, self._answer, self._refused, self._warn, self._idle_s)
+            self.entry = HostEntry(
+                os.getpid(), self._channel.port, token, utc_now(), status.doing, status.path
+            )
+            self._file = write_entry(self.entry)
+        except OSError as error:
+            self._close()
+            self.problem = (
+                "no other terminal can watch or stop this run, because its channel could not be "
+                f"opened ({error.strerror or error})"
+            )
+            self._warn(self.problem)
+        return self
+
+    def __exit__(
+        self,
+        _kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _trace: TracebackType | None,
+    ) -> None:
+        self._close()
+
+    def __call__(self, event: Event) -> None:
+        """Take in what happened, and tell whoever listens."""
+        self.board(event)
+        if self._channel is None or not self._channel.has_listeners:
+            return
+        if isinstance(event, Rates):
+            now_s = time.monotonic()
+            if now_s - self._rates_s < RATES_EVERY_S:
+                return
+            self._rates_s = now_s
+        self._channel.publish(to_json(event))
+
+    def _close(self) -> None:
+        if self._file is not None:
+            self._file.unlink(missing_ok=True)
+            self._file = None
+        if self._channel is not None:
+            self._channel.close({"event": "host-closed", "status": self.board.snapshot()})
+            self._channel = None
+        if self._untold:
+            self._say("warning", f"{self._untold} more commands were refused")
+            self._untold = 0
+
+    # -- in the channel's thread -----------------------------------------------------------
+
+    def _answer(self, command: str) -> dict[str, Any]:
+        if command in ("status", "subscribe"):
+            return {"ok": True, "status": self.board.snapshot()}
+        if command not in self._actions:
+            raise Refused(f"there are: status, subscribe, {', '.join(self._actions)}")
+        status = self.board.status
+        if status.ending is not None:
+            words = f"the run is over: {status.ended_because}"
+            return {"ok": False, "error": words, "status": self.board.snapshot()}
+        words = _promise(command, status)
+        self.board.request(None if command == "continue" else command)
+        self._say("info", f"asked over the channel to {_ASKED[command]}")
+        failure = self._obey(command)
+        if failure is not None:
+            self._say("error", failure)
+            return {"ok": False, "error": failure, "status": self.board.snapshot()}
+        return {"ok": True, "message": words, "status": self.board.snapshot()}
+
+    def _obey(self, command: str) -> str | None:
+        """Do what was asked, in a thread of its own: a device may be stuck, the channel may not."""
+        failures: list[str] = []
+
+        def act() -> None:
+            try:
+                self._actions[command]()
+            except Exception as error:  # noqa: BLE001 - told to whoever asked
+                failures.append(f"{command} failed: {error}")
+                if late.is_set():
+                    self._say("error", failures[0])
+
+        late = threading.Event()
+        thread = threading.Thread(target=act, name=f"channel: {command}", daemon=True)
+        thread.start()
+        thread.join(OBEY_S)
+        late.set()
+        return failures[0] if failures else None
+
+    def _refused(self, why: str) -> None:
+        self.board.refuse()
+        self._untold += 1
+        now_s = time.monotonic()
+        if now_s - self._refusal_s >= REFUSALS_EVERY_S:
+            self._refusal_s = now_s
+            others = f" (and {self._untold - 1} more before)" if self._untold > 1 else ""
+            self._untold = 0
+            self._warn(f"a command over the channel was refused: {why}{others}")
+
+    def _warn(self, text: str) -> None:
+        self._say("warning", text)
+
+    def _say(self, level: Level, text: str) -> None:
+        self.board.note(level, text)
+        if self._tell is None:
+            return
+        try:
+            self._tell(Notice(level, "channel", text))
+        except Exception as error:  # noqa: BLE001 - a full disk must not close the channel
+            self._tell = None
+            self.board.note("error", f"the channel's log failed: {error}")
+
+
+def _promise(command: str, status: Status) -> str:
+    """What the run does now that it has been asked."""
+    counting = status.visit is not None and status.state in (RunState.MOVING, RunState.COUNTING)
+    soon = "after what it is doing now"
+    if counting and status.visit is not None:
+        soon = f"after this visit, whose dwell is {status.visit.dwell_s:g} s"
+    paused = status.state is RunState.PAUSED
+    match command:
+        case "pause":
+            if paused:
+                return "it is paused, and stays so until it is told to continue"
+            return f"the run pauses {soon}, in the dark"
+        case "continue" if status.requested == "pause":
+            return "the run goes on"
+        case "continue" if paused:
+            return f"asked to go on; it had paused for a reason: {status.why}"
+        case "continue":
+            return "it was not paused, and goes on"
+        case "stop":
+            return f"the run ends {'now' if paused else soon}; everything measured is kept"
+        case "abort":
+            return "the run ends now; the running dwell is given up, finished visits are kept"
+        case _:
+            return "the laser is blocked before anything else; then the run ends"

@@ -1,0 +1,615 @@
+"""The engine of a series: one scan file for each point, and a manifest that survives anything."""
+
+import itertools
+import threading
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import filelock
+
+from tplm_analysis import MapFit
+from tplm_config import (
+    InputError,
+    InstrumentProfile,
+    ScanPlan,
+    SeriesPlan,
+    load_profile,
+    load_series,
+    parse_profile,
+    parse_series,
+    to_toml,
+)
+from tplm_daq.events import (
+    Ending,
+    Event,
+    Notice,
+    Observer,
+    PointEnded,
+    PointStarted,
+    SeriesEnded,
+    SeriesStarted,
+    VisitStored,
+    to_json,
+)
+from tplm_daq.live import LiveFit
+from tplm_daq.log import EventLog
+from tplm_daq.runner import Runner, sentence
+from tplm_daq.series.manifest import (
+    MANIFEST,
+    Entry,
+    Manifest,
+    read_manifest,
+    write_manifest,
+)
+from tplm_daq.series.notify import call
+from tplm_daq.series.picture import draw_series
+from tplm_daq.series.points import check_series
+from tplm_daq.series.results import result_of, summarise, write_table
+from tplm_daq.session import begin, finish_complete, go_on, measure, stopping_on_signals
+from tplm_daq.store import Scan, read_scan
+from tplm_daq.store.files import sync_folder
+from tplm_daq.store.nexus import utc_now
+from tplm_drivers import DeviceError, Instrument, SafeState, connect
+
+LOG = "log.jsonl"
+Opener = Callable[[InstrumentProfile], Instrument]
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesOutcome:
+    """How a series ended."""
+
+    ending: Ending
+    message: str
+    manifest: Manifest
+    error: Exception | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Attempt:
+    """How one try at a point ended."""
+
+    ending: Ending
+    message: str
+    visits: int = 0
+    error: Exception | None = None
+
+
+class Series:
+    """A series in a folder; ``run()`` measures whatever is not measured yet.
+
+    ::
+
+        points:  waiting ──► running ──► done
+                    ▲           │ a device failed: everything is closed and opened again, and
+                    │           │ the point goes on in its file, a few times ──► failed
+                    └───────────┘ stop, abort, a crash
+
+    The scan files are the truth: a point is done when its file holds every visit of its plan.
+    The manifest says which file belongs to which point, and keeps the results.
+
+    Pause, resume, stop, abort and emergency may be asked from any thread or a signal handler at
+    any time; they reach the scan that runs, and every later one.
+
+    Parameters
+    ----------
+    plan : SeriesPlan
+        What to measure.
+    profile : InstrumentProfile
+        On which instrument.
+    folder : Path
+        Where everything goes.
+    simulated : bool
+        Connect the profile's own drivers to simulators of their instruments.
+    opener : callable, optional
+        How to open the instrument; `tplm_drivers.connect` if not given.
+    live : bool
+        Keep the newest fit of the running scan in `live`.
+    watch : callable, optional
+        Called with each runner and its scan before it runs, such as to have it watched.
+    source : str
+        Where the plan came from, for messages.
+    """
+
+    def __init__(
+        self,
+        plan: SeriesPlan,
+        profile: InstrumentProfile,
+        folder: str | Path,
+        *,
+        simulated: bool = False,
+        opener: Opener | None = None,
+        live: bool = False,
+        watch: Callable[[Runner, ScanPlan], None] | None = None,
+        source: str | Path = "series",
+    ) -> None:
+        self.plan = plan
+        self.profile = profile
+        self.folder = Path(folder)
+        self.live: LiveFit | None = None
+        self.simulated = simulated
+        self._opener = opener or (lambda found: connect(found, simulated=simulated))
+        self._with_live = live
+        self.watch = watch
+        self.source = source
+        self._before: Manifest | None = None
+        self._manifest: Manifest | None = None
+        self._scans: list[ScanPlan] = []
+        self._observers: list[Observer] = []
+        self._runner: Runner | None = None
+        self._instrument: Instrument | None = None
+        self._state = SafeState(laser_off=None, shutter_closed=None)
+        self._opened = 0
+        self._stored = 0
+        self._failed_before = False
+        self._closing = False
+        self._paused = threading.Event()
+        self._ended = threading.Event()
+        self._request: Callable[[Runner], None] | None = None
+        self._asked = Ending.STOPPED
+        self._why = ""
+
+    @classmethod
+    def reopen(
+        cls,
+        folder: str | Path,
+        *,
+        plan: SeriesPlan | None = None,
+        profile: InstrumentProfile | None = None,
+        simulated: bool | None = None,
+        opener: Opener | None = None,
+        live: bool = False,
+        watch: Callable[[Runner, ScanPlan], None] | None = None,
+    ) -> Self:
+        """A series that was begun before, to be continued by ``run()``.
+
+        Parameters
+        ----------
+        folder : str or Path
+            Of the series.
+        plan : SeriesPlan, optional
+            An edited plan; points done whose settings are still asked for are kept.
+        profile : InstrumentProfile, optional
+            Instead of the one it began with.
+        simulated : bool, optional
+            As it began, if not given.
+
+        Raises
+        ------
+        InputError
+            If there is no series in the folder.
+        """
+        manifest = read_manifest(folder)
+        path = Path(folder) / MANIFEST
+        series = cls(
+            plan or parse_series(manifest.plan, f"{path} (its plan)"),
+            profile or parse_profile(manifest.profile, f"{path} (its profile)"),
+            folder,
+            simulated=manifest.simulated if simulated is None else simulated,
+            opener=opener,
+            live=live,
+            watch=watch,
+            source=folder,
+        )
+        series._before = manifest
+        return series
+
+    # -- what may be asked -----------------------------------------------------------------
+
+    def subscribe(self, observer: Observer) -> None:
+        """Have an observer called for each event of the series and of its scans."""
+        self._observers.append(observer)
+
+    def pause(self) -> None:
+        """Pause after this visit."""
+        self._paused.set()
+        if self._runner is not None:
+            self._runner.pause()
+
+    def resume(self) -> None:
+        """Go on after a pause."""
+        self._paused.clear()
+        if self._runner is not None:
+            self._runner.resume()
+
+    def stop(self, why: str = "stopped by the user after this visit") -> None:
+        """End the series after this visit; `reopen` continues it."""
+        self._end(Ending.STOPPED, why, lambda runner: runner.stop(why))
+
+    def abort(self, why: str = "stopped by the user at once") -> None:
+        """End the series now; only the running dwell is lost."""
+        self._end(Ending.ABORTED, why, lambda runner: runner.abort(why))
+
+    def emergency(self, why: str = "asked for by the user") -> None:
+        """Block the laser before anything else, then end the series."""
+        self._end(Ending.ABORTED, why, lambda runner: runner.emergency(why))
+
+    def _end(self, ending: Ending, why: str, request: Callable[[Runner], None]) -> None:
+        # no lock, for this may run in a signal handler: what is asked is kept first, so that
+        # either the runner is told here, or the next one is told when it takes its place
+        self._why, self._asked, self._request = self._why or why, ending, request
+        self._ended.set()
+        if self._runner is not None:
+            request(self._runner)
+
+    @property
+    def finishing(self) -> bool:
+        """Whether the instrument is being made safe, which nothing may interrupt."""
+        return self._closing or (self._runner is not None and self._runner.finishing)
+
+    @property
+    def safe_state(self) -> SafeState:
+        """What was read back when the instrument was last made safe."""
+        return self._state
+
+    def latest_fit(self) -> MapFit | None:
+        """The newest fit of the scan that runs, from any thread; None where there is none."""
+        live = self.live
+        return None if live is None else live.latest
+
+    @property
+    def manifest(self) -> Manifest:
+        """What is known about every point."""
+        if self._manifest is None:
+            raise RuntimeError("the series has not been run yet")
+        return self._manifest
+
+    # -- the whole series ------------------------------------------------------------------
+
+    def run(self) -> SeriesOutcome:
+        """Measure every point that is not measured yet.
+
+        Returns
+        -------
+        SeriesOutcome
+            Also when devices failed; completed only if every point is done.
+
+        Raises
+        ------
+        InputError
+            If the plan does not fit the instrument, or the folder cannot be used.
+        """
+        wanted = check_series(self.plan, self.profile, self.source)
+        self._scans = [scan for _, scan, _ in wanted]
+        with self._owned_folder(), ExitStack() as stack:
+            self._observers.append(stack.enter_context(EventLog(self.folder / LOG)))
+            error: Exception | None = None
+            try:
+                self._take_stock([Entry(
+                    index=point.index, label=point.label, settings=point.settings,
+                    repeat=point.repeat, file="",
+                ) for point, _, _ in wanted])  # fmt: skip
+                ending, message = self._walk()
+            except (DeviceError, OSError) as failure:
+                ending, message, error = Ending.FAILED, sentence(failure), failure
+            finally:
+                # also for a defect of the program or a second Ctrl-C
+                self._close()
+            if self._opened and not self._state.verified:
+                ending, message = Ending.FAILED, f"{self._state} ({message})"
+            return self._conclude(ending, message, error)
+
+    @contextmanager
+    def _owned_folder(self) -> Iterator[None]:
+        """The right to work in the folder; the system gives it back when its owner dies."""
+        try:
+            if self._before is None:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                sync_folder(self.folder.parent)
+            lock = filelock.FileLock(self.folder / ".series.lock", timeout=0)
+            lock.acquire()
+        except filelock.Timeout:
+            raise InputError(
+                self.folder, "another run works in this folder", "wait for its end, or stop it"
+            ) from None
+        except OSError as error:
+            raise InputError(self.folder, f"the folder cannot be used ({error.strerror})") from None
+        try:
+            if self._before is None and (self.folder / MANIFEST).exists():
+                raise InputError(
+                    self.folder,
+                    "there is a series in this folder already",
+                    f"choose another one, or go on with it: tplm resume {self.folder}",
+                )
+            yield
+        finally:
+            lock.release()
+
+    def _take_stock(self, entries: list[Entry]) -> None:
+        """See what the folder holds of what is wanted, and write the first manifest."""
+        before = self._before
+        found: defaultdict[str, deque[tuple[Entry | None, Scan]]] = defaultdict(deque)
+        spoilt = []
+        kept: list[tuple[str, Entry | None]] = []
+        if before is not None:
+            kept = [(old.file, old) for old in before.points]
+            kept += [(name, None) for name in before.set_aside]
+        for name, old in kept:
+            if not (self.folder / name).exists():
+                continue
+            try:
+                scan = read_scan(self.folder / name)
+            except InputError as error:
+                spoilt.append(str(error))
+                continue
+            found[to_toml(scan.plan)].append((old, scan))
+        taken = {path.stem for path in self.folder.glob("p*.h5")}
+        filled = []
+        for entry, plan in zip(entries, self._scans, strict=True):
+            same = found[to_toml(plan)]
+            if same:
+                old, scan = same.popleft()
+                filled.append(self._kept(entry, old, scan))
+                continue
+            names = (f"p{n:03d}" for n in itertools.count(entry.index))
+            name = next(name for name in names if name not in taken)
+            taken.add(name)
+            filled.append(entry.model_copy(update={"file": f"{name}.h5"}))
+        left = [scan.path.name for same in found.values() for _, scan in same]
+        self._manifest = Manifest(
+            created=before.created if before else utc_now(),
+            plan=to_toml(self.plan),
+            profile=to_toml(self.profile),
+            simulated=self.simulated,
+            points=tuple(filled),
+            set_aside=tuple(left),
+        )
+        write_manifest(self.folder, self._manifest)
+        done = sum(entry.state == "done" for entry in filled)
+        self.emit(SeriesStarted(str(self.folder), len(filled), len(filled) - done))
+        for name in left:
+            words = f"{name} was measured with settings that the plan no longer asks for; it stays"
+            self.emit(Notice("warning", "set-aside", words))
+        for words in spoilt:
+            text = f"{words}; it stays as it is, and its point is measured again"
+            self.emit(Notice("error", "spoilt", text))
+
+    def _kept(self, entry: Entry, old: Entry | None, scan: Scan) -> Entry:
+        """A point whose file is there, whole or in part."""
+        self._stored += int(scan.stored.sum())
+        changes: dict[str, Any] = {"file": scan.path.name, "attempts": old.attempts if old else 0}
+        if scan.complete:
+            left = finish_complete(scan)
+            if left is not None:
+                self.emit(Notice("warning", "not-packed", left))
+            result = old.result if old is not None and old.state == "done" else None
+            result = result or result_of(self.plan, read_scan(scan.path), self.profile)
+            changes |= {"state": "done", "message": "all visits measured", "result": result}
+        return entry.model_copy(update=changes)
+
+    def _walk(self) -> tuple[Ending, str]:
+        """Measure point after point; gives how the series ended."""
+        for index, entry in enumerate(self.manifest.points):
+            if entry.state == "done":
+                continue
+            ended = self._measure_point(index)
+            if ended is not None:
+                return ended
+        failed = [entry for entry in self.manifest.points if entry.state == "failed"]
+        if failed:
+            named = "; ".join(f"point {entry.index} ({entry.label})" for entry in failed)
+            return Ending.FAILED, f"{len(failed)} of {len(self.manifest.points)} failed: {named}"
+        return Ending.COMPLETED, "all points measured"
+
+    def _measure_point(self, index: int) -> tuple[Ending, str] | None:
+        """Measure one point, as often as the plan allows; gives how the series ended, if so."""
+        label, policy = self.manifest.points[index].label, self.plan.on_failure
+        in_a_row = 0
+        while True:
+            if self._ended.is_set():
+                self._update(index, state="waiting")
+                return self._asked, self._why
+            attempt = self.manifest.points[index].attempts + 1
+            self._update(index, state="running", attempts=attempt)
+            self.emit(PointStarted(index, label, attempt))
+            tried = self._try(index)
+            if tried.ending is Ending.COMPLETED:
+                self._point_done(index, tried.message)
+                return None
+            if tried.ending in (Ending.STOPPED, Ending.ABORTED):
+                self._update(index, state="waiting", message=tried.message)
+                self._tell_point(index, tried.ending, tried.message)
+                return tried.ending, tried.message
+            reached = self._instrument is not None
+            self._close()
+            self._failed_before = True
+            words = f"point {index} ({label}), attempt {attempt}: {tried.message}; {self._state}"
+            self.emit(Notice("error", "fault", words))
+            in_a_row = 1 if tried.visits else in_a_row + 1
+            if in_a_row <= policy.retries and isinstance(tried.error, DeviceError):
+                continue
+            self._update(index, state="failed", message=tried.message)
+            self._tell_point(index, Ending.FAILED, tried.message)
+            self._notify({"event": "point-failed", "point": index, "message": tried.message})
+            if isinstance(tried.error, OSError) or isinstance(
+                getattr(tried.error, "__cause__", None), OSError
+            ):
+                return Ending.FAILED, tried.message  # a full disk is full for every point
+            if not reached:
+                return Ending.FAILED, f"the instrument cannot be opened: {tried.message}"
+            if not self._state.verified:
+                return Ending.FAILED, f"the laser is not known to be off: {tried.message}"
+            return None if policy.then == "skip" else (Ending.FAILED, tried.message)
+
+    def _try(self, index: int) -> _Attempt:
+        """One run of a point's scan, in the file that it has already, if any."""
+        path = self.folder / self.manifest.points[index].file
+        try:
+            instrument = self._open()
+            if self._ended.is_set():
+                return _Attempt(self._asked, self._why)
+            runner = self._next_runner()
+            label = f"{self.source}: point {index}"
+            with ExitStack() as stack:
+                writer = stack.enter_context(
+                    go_on(instrument, path)
+                    if path.exists()
+                    else begin(instrument, self._scans[index], path, label)
+                )
+                observers: list[Observer] = [self.emit]
+                if self._with_live:
+                    self.live = stack.enter_context(LiveFit(read_scan(path)))
+                    observers.insert(0, self.live)
+                if self.watch is not None:
+                    self.watch(runner, self._scans[index])
+                outcome = measure(runner, instrument, writer, observers)
+        except (DeviceError, InputError) as error:
+            return _Attempt(Ending.FAILED, sentence(error), 0, error)
+        self._state = outcome.safe_state
+        return _Attempt(outcome.ending, outcome.message, outcome.visits_done, outcome.error)
+
+    def _next_runner(self) -> Runner:
+        self._runner = runner = Runner()
+        # what was asked while there was none
+        if self._paused.is_set():
+            runner.pause()
+        if self._request is not None:
+            self._request(runner)
+        return runner
+
+    def _point_done(self, index: int, message: str) -> None:
+        """Fit a finished point and write down what came out."""
+        scan = read_scan(self.folder / self.manifest.points[index].file)
+        result = result_of(self.plan, scan, self.profile)
+        self._update(index, state="done", message=message, result=result)
+        write_table(self.folder, self.manifest.points)
+        self._tell_point(index, Ending.COMPLETED, message)
+
+    def _conclude(self, ending: Ending, message: str, error: Exception | None) -> SeriesOutcome:
+        """The summary, the picture, and the last words."""
+        points = self.manifest.points
+        done = sum(entry.state == "done" for entry in points)
+        summary, curve = summarise(points)
+        try:
+            write_table(self.folder, points)
+            self._write(ending=ending.value, message=message, summary=summary)
+            if done:
+                title = f"{self.folder.name}, {self.manifest.created[:10]}"
+                draw_series(points, curve, self.folder, title)
+        except (OSError, InputError) as failure:
+            self.emit(Notice("error", "summary", f"the summary is not whole: {sentence(failure)}"))
+            if isinstance(failure, OSError) and ending is Ending.COMPLETED:
+                ending, message, error = Ending.FAILED, sentence(failure), failure
+        last = SeriesEnded(ending, message, done)
+        self.emit(last)
+        self._notify({**to_json(last), "points_planned": len(points), "summary": summary})
+        return SeriesOutcome(ending, message, self.manifest, error)
+
+    # -- the instrument --------------------------------------------------------------------
+
+    def _open(self) -> Instrument:
+        """The open instrument; after a fault it is opened again, and must read back as dark."""
+        if self._instrument is not None:
+            return self._instrument
+        again = self._failed_before
+        if again:
+            self._ended.wait(self.plan.on_failure.wait_s)
+        # a simulation must not draw the same photons again
+        kept = self.profile.simulation
+        seed = kept.seed + self._stored + self._opened
+        simulation = kept.model_copy(update={"seed": seed})
+        self._instrument = self._opener(self.profile.model_copy(update={"simulation": simulation}))
+        self._opened += 1
+        if again:
+            self._state = self._instrument.make_safe()
+            if not self._state.verified:
+                raise DeviceError("laser", str(self._state))
+            self.emit(Notice("info", "reopened", f"every device was opened again; {self._state}"))
+        return self._instrument
+
+    def _close(self) -> None:
+        """Let go of every device, in the dark."""
+        instrument, self._instrument = self._instrument, None
+        if instrument is None:
+            return
+        self._closing = True
+        try:
+            self._state = instrument.close()
+        finally:
+            self._closing = False
+
+    # -- telling and writing ---------------------------------------------------------------
+
+    def emit(self, event: Event) -> None:
+        """Tell every observer; one that raises is dropped, and that is told."""
+        if isinstance(event, VisitStored):
+            self._stored += 1
+        for observer in list(self._observers):
+            try:
+                observer(event)
+            except Exception as error:  # noqa: BLE001 - nothing they do may end the series
+                self._observers.remove(observer)
+                name = getattr(observer, "__qualname__", type(observer).__name__)
+                words = f"{name} failed and is no longer told of events: {error}"
+                self.emit(Notice("error", "observer", words))
+
+    def _tell_point(self, index: int, ending: Ending, message: str) -> None:
+        entry = self.manifest.points[index]
+        d, error = None, None
+        if entry.result is not None:
+            d, error = entry.result.d_cm2_per_s, entry.result.d_stderr_cm2_per_s
+        self.emit(PointEnded(index, ending, message, entry.file, d, error))
+
+    def _notify(self, news: dict[str, Any]) -> None:
+        if self.plan.notify:
+            problem = call(self.plan.notify, {"folder": str(self.folder), **news})
+            if problem is not None:
+                self.emit(Notice("warning", "notify", problem))
+
+    def _update(self, index: int, **changes: Any) -> None:
+        """Change one point, in the manifest on the disk too."""
+        points = list(self.manifest.points)
+        points[index] = points[index].model_copy(update=changes)
+        self._write(points=tuple(points))
+
+    def _write(self, **changes: Any) -> None:
+        self._manifest = self.manifest.model_copy(update=changes)
+        write_manifest(self.folder, self._manifest)
+
+
+def run_series(
+    plan: SeriesPlan | str | Path,
+    profile: InstrumentProfile | str | Path,
+    out: str | Path,
+    observers: Iterable[Observer] = (),
+    *,
+    simulated: bool = False,
+) -> SeriesOutcome:
+    """Measure a series from beginning to end, or go on with one that was begun in ``out``.
+
+    Parameters
+    ----------
+    plan : SeriesPlan, str or Path
+        The plan, a TOML file, or a bundled name.
+    profile : InstrumentProfile, str or Path
+        Likewise.
+    out : str or Path
+        The folder.
+    observers : iterable of callable
+        Told of every event of `tplm_daq.events`.
+    simulated : bool
+        Connect the profile's own drivers to simulators of their instruments.
+
+    Raises
+    ------
+    InputError
+        If plan, profile or folder cannot be used.
+    """
+    source = "series" if isinstance(plan, SeriesPlan) else plan
+    found = plan if isinstance(plan, SeriesPlan) else load_series(plan)
+    on = profile if isinstance(profile, InstrumentProfile) else load_profile(profile)
+    if (Path(out) / MANIFEST).exists():
+        series = Series.reopen(out, plan=found, profile=on, simulated=simulated)
+    else:
+        series = Series(found, on, out, simulated=simulated, source=source)
+    for observer in observers:
+        series.subscribe(observer)
+    with stopping_on_signals(series):
+        return series.run()
+
+
+__all__ = ["LOG", "Series", "SeriesOutcome", "run_series"]

@@ -1,0 +1,136 @@
+"""What a series will be, point by point, before anything is opened: the dry run."""
+
+import math
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from tplm_config import InstrumentProfile, ScanPlan, SeriesPlan
+from tplm_daq.prediction import predict
+from tplm_daq.series.points import check_series, excitation_at
+
+SETUP_S = 5.0
+"""Time a point takes beside its scan: laser, power, wheel, card."""
+RAMP_K_PER_MIN = 10.0
+"""Assumed of the cryostat."""
+FWHM_PER_SIGMA = math.sqrt(8 * math.log(2))
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What one point will be; None where the plan leaves the light as it is.
+
+    Attributes
+    ----------
+    index, label : int, str
+        The point.
+    power_nw, repetition_rate_hz, fluence_uj_per_cm2, mean_excitons : float or None
+        Excitation; the power is nominal.
+    time_between_excitations_us : float or None
+        Of one nanocrystal.
+    expected_counts : float
+        In the map, at the assumed count rate.
+    d_stderr_cm2_per_s : float or None
+        Predicted error of D at the assumed D.
+    duration_s : float
+        Settings, counting, travel, and the cryostat's way.
+    ends_s : float
+        From the beginning of the series.
+    disk_bytes : int
+        While measuring.
+    """
+
+    index: int
+    label: str
+    power_nw: float | None
+    repetition_rate_hz: float | None
+    fluence_uj_per_cm2: float | None
+    mean_excitons: float | None
+    time_between_excitations_us: float | None
+    expected_counts: float
+    d_stderr_cm2_per_s: float | None
+    duration_s: float
+    ends_s: float
+    disk_bytes: int
+
+    def ends_at(self, start: datetime) -> datetime:
+        """By the wall's clock."""
+        return start + timedelta(seconds=self.ends_s)
+
+
+def forecast(
+    plan: SeriesPlan,
+    profile: InstrumentProfile,
+    count_rate_hz: float,
+    d_cm2_per_s: float | None,
+    source: str | Path = "series",
+) -> list[Forecast]:
+    """Foretell every point.
+
+    Parameters
+    ----------
+    plan : SeriesPlan
+        The series.
+    profile : InstrumentProfile
+        The instrument.
+    count_rate_hz : float
+        Count rate at the centre of the brightest point; others follow from power and wheel.
+    d_cm2_per_s : float
+        Diffusivity assumed for the error; None: no error is predicted.
+
+    Raises
+    ------
+    InputError
+        If the instrument cannot carry it out.
+    """
+    checked = check_series(plan, profile, source)
+    brightest = max(_light(scan) for _, scan, _ in checked)
+    ends_s = 0.0
+    before_k: float | None = None
+    found = []
+    for point, scan, cost in checked:
+        power_nw, rate_hz = scan.excitation.power_nw, scan.excitation.repetition_rate_hz
+        light = excitation_at(plan, profile, power_nw, rate_hz) if power_nw and rate_hz else None
+        at_centre_hz = scan.detection.count_rate_hz or count_rate_hz * _light(scan) / brightest
+        duration_s = SETUP_S + cost.duration_s
+        if scan.temperature is not None:
+            goal_k = scan.temperature.set_point_k
+            way_k = 0.0 if before_k is None else abs(goal_k - before_k)
+            duration_s += 60 * way_k / RAMP_K_PER_MIN + scan.temperature.time_s
+            before_k = goal_k
+        ends_s += duration_s
+        found.append(
+            Forecast(
+                index=point.index,
+                label=point.label,
+                power_nw=power_nw,
+                repetition_rate_hz=rate_hz,
+                fluence_uj_per_cm2=light.fluence_uj_per_cm2 if light else None,
+                mean_excitons=light.mean_excitons_per_nc if light else None,
+                time_between_excitations_us=(
+                    light.mean_time_between_excitations_us if light else None
+                ),
+                expected_counts=at_centre_hz * _exposure_s(scan, profile),
+                d_stderr_cm2_per_s=(
+                    None
+                    if d_cm2_per_s is None
+                    else predict(scan, profile, at_centre_hz, d_cm2_per_s)
+                ),
+                duration_s=duration_s,
+                ends_s=ends_s,
+                disk_bytes=cost.disk_bytes,
+            )
+        )
+    return found
+
+
+def _light(scan: ScanPlan) -> float:
+    """How much light reaches the detector, in proportion."""
+    return (scan.excitation.power_nw or 1.0) * (scan.detection.transmission or 1.0)
+
+
+def _exposure_s(scan: ScanPlan, profile: InstrumentProfile) -> float:
+    """Counting time of all places, each weighted with its brightness."""
+    two_variances = 2 * (profile.optics.spot_fwhm_nm * 1e-3 / FWHM_PER_SIGMA) ** 2
+    seen = sum(math.exp(-(p.x_um**2 + p.y_um**2) / two_variances) for p in scan.places())
+    return scan.passes * scan.dwell_s * seen
