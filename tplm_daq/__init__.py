@@ -1,5 +1,8 @@
 """Acquisition for transient photoluminescence microscopy: run scans, keep them, read them."""
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from tplm_config import (
     CrossScan,
     InputError,
@@ -10,10 +13,12 @@ from tplm_config import (
     load_plan,
     load_profile,
 )
-from tplm_daq.api import Microscope, open_instrument
-from tplm_daq.runner import Runner
-from tplm_daq.store import Scan, ScanMap, read_scan
 from tplm_drivers import DeviceError
+
+if TYPE_CHECKING:
+    from tplm_daq.api import Microscope, open_instrument
+    from tplm_daq.runner import Runner
+    from tplm_daq.store import Scan, ScanMap, read_scan
 
 __all__ = [
     "CrossScan",
@@ -32,3 +37,19 @@ __all__ = [
     "open_instrument",
     "read_scan",
 ]
+
+_ON_DEMAND = {
+    "Microscope": "api",
+    "Runner": "runner",
+    "Scan": "store",
+    "ScanMap": "store",
+    "open_instrument": "api",
+    "read_scan": "store",
+}
+"""Loaded when asked for: `tplm emergency` must not wait for what it has no use for."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _ON_DEMAND:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_ON_DEMAND[name]}"), name)

@@ -6,7 +6,7 @@ from typing import Self
 
 from tplm_config import InputError
 from tplm_daq.events import Event, Rates, VisitMeasured, to_json
-from tplm_daq.store.nexus import utc_now
+from tplm_daq.wall import utc_now
 
 
 class EventLog:

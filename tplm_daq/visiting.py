@@ -433,6 +433,7 @@ class Visiting:
             self._judge_readings(name)
             return
         try:
+            self._tell_rates(None)  # whoever watches over the run must know that light follows
             self.light_again()
             if name == "count_rate":
                 self._watch.judge(Readings(count_rate_hz=self._probe_rate_hz()))

@@ -80,12 +80,11 @@ def main() -> None:
                 time.sleep(0.05)
 
         threading.Thread(target=go_on, daemon=True).start()
-        dog.expect(plan)
         if told.get("pause"):
             runner.pause()
         if told.get("fork") and os.fork() == 0:
             linger()
-        runner.subscribe(dog, essential=True)
+        dog.watch(runner, plan)
         measure(runner, instrument, writer, [show])
 
 

@@ -18,7 +18,7 @@ import pytest
 
 from tests.daq.lamp import TIMEOUT_S, Bench, Lamp, lamp
 from tests.daq.rig import small_plan, small_profile
-from tplm_config import InstrumentProfile, load_profile
+from tplm_config import InstrumentProfile, load_profile, to_toml
 from tplm_daq.events import (
     Ending,
     Event,
@@ -134,6 +134,30 @@ def test_killed(tmp_path: Path, laser: str) -> None:
 
 
 @posix
+def test_the_command_line_is_watched(light: Lamp, tmp_path: Path) -> None:
+    plan = tmp_path / "plan.toml"
+    plan.write_text(to_toml(small_plan(dwell_s=60.0, excitation={})), encoding="utf-8")
+    settings = [*light.overrides, "simulation.speed=1"]
+    command = [sys.executable, "-m", "tplm_daq", "scan", str(plan), "--out", str(tmp_path / "a.h5")]
+    for setting in settings:
+        command += ["--set-profile", setting]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            deadline_s = time.monotonic() + 60
+            while not light.lit:
+                assert process.poll() is None
+                assert time.monotonic() < deadline_s
+            killed_s = time.monotonic()
+        finally:
+            process.kill()
+        late_s = light.went_dark_s(10) - killed_s
+        assert process.stderr is not None
+        words = process.stderr.read()
+    report("tplm scan killed", late_s)
+    assert 0 < late_s < ALLOWED_S
+    assert "watchdog: laser off: yes, shutter closed: yes" in words
+
+
 def test_killed_with_a_child_that_keeps_its_pipes(light: Lamp, tmp_path: Path) -> None:
     with engine(tmp_path, light, fork=True) as run:
         run.counting()

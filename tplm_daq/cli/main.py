@@ -5,27 +5,61 @@ import json
 import signal
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from types import FrameType
 
 import click
 
 from tplm_config import InputError
-from tplm_daq.cli.acquire import demo, resume, scan
-from tplm_daq.cli.calibrate import calibrate_
-from tplm_daq.cli.data import analyze, export, import_
-from tplm_daq.cli.devices import devices
-from tplm_daq.cli.inspect import check, profiles
 from tplm_daq.cli.output import say
-from tplm_daq.cli.physics import excitation, simulate
-from tplm_daq.cli.remote import REMOTE_COMMANDS
-from tplm_daq.cli.series import sweep
-from tplm_daq.runner import sentence
 from tplm_drivers import DeviceError
 
 EXIT_INPUT, EXIT_STOPPED, EXIT_DEVICE = 2, 3, 4
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+COMMANDS = {
+    "demo": "acquire.demo",
+    "scan": "acquire.scan",
+    "sweep": "series.sweep",
+    "resume": "acquire.resume",
+    "status": "remote.status",
+    "pause": "remote.pause",
+    "continue": "remote.continue_",
+    "stop": "remote.stop",
+    "abort": "remote.abort",
+    "emergency": "remote.emergency",
+    "check": "inspect.check",
+    "devices": "devices.devices",
+    "profiles": "inspect.profiles",
+    "calibrate": "calibrate.calibrate_",
+    "analyze": "data.analyze",
+    "import": "data.import_",
+    "export": "data.export",
+    "simulate": "physics.simulate",
+    "excitation": "physics.excitation",
+}
+"""Where each command is; loaded when it is called, so that `tplm emergency` is quick."""
+
+
+class Commands(click.Group):
+    """A group whose commands are loaded one by one."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names, in the order of a working day."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Load a command."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, name = COMMANDS[cmd_name].split(".")
+        command: click.Command = getattr(import_module(f"tplm_daq.cli.{module}"), name)
+        return command
+
+
+@click.group(
+    cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
 @click.version_option(package_name="tplm-daq", prog_name="tplm")
 def cli() -> None:
     """Transient photoluminescence microscopy: scans, files, diffusivities.
@@ -33,13 +67,6 @@ def cli() -> None:
     Exit codes: 0 done, 2 input that cannot be used, 3 stopped (data kept), 4 a device or the
     disk failed (data kept).
     """
-
-
-for command in (
-    demo, scan, sweep, resume, check, devices, profiles, calibrate_, analyze, import_, export,
-    simulate, excitation, *REMOTE_COMMANDS,
-):  # fmt: skip
-    cli.add_command(command)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -67,7 +94,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, click.Abort):
         return _fail(arguments, "stopped by the user", EXIT_STOPPED)
     except (DeviceError, OSError) as error:
-        return _fail(arguments, _one_line(sentence(error)), EXIT_DEVICE)
+        text = str(getattr(error, "strerror", None) or error)
+        return _fail(arguments, _one_line(text), EXIT_DEVICE)
     return int(code or 0)
 
 

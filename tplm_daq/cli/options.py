@@ -7,8 +7,6 @@ from typing import Any, TypeVar
 
 import click
 
-from tplm_daq.report import picture_path
-
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -56,6 +54,8 @@ def watchdog_option(function: F) -> F:
 
 def picture_option(_ctx: click.Context, _param: click.Parameter, value: str | None) -> Path | None:
     """Check the path of a picture before anything else is done."""
+    from tplm_daq.report import picture_path  # it draws, which most commands do not
+
     return None if value is None else picture_path(value)
 
 

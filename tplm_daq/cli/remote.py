@@ -84,11 +84,8 @@ def _command(name: str, words: str) -> click.Command:
     return ask
 
 
-REMOTE_COMMANDS = (
-    status,
-    _command("pause", "Have a run finish its visit, block the light and wait."),
-    _command("continue", "Let a paused run go on."),
-    _command("stop", "Have a run finish its visit, keep everything and end."),
-    _command("abort", "End a run now; finished visits are kept."),
-    _command("emergency", "Have a run block the laser before anything else, then end."),
-)
+pause = _command("pause", "Have a run finish its visit, block the light and wait.")
+continue_ = _command("continue", "Let a paused run go on.")
+stop = _command("stop", "Have a run finish its visit, keep everything and end.")
+abort = _command("abort", "End a run now; finished visits are kept.")
+emergency = _command("emergency", "Have a run block the laser before anything else, then end.")

@@ -7,15 +7,17 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
-from tplm_analysis import MapFit
 from tplm_daq.control import Controls
 from tplm_daq.events import Event, Notice, Observer, Rates, RunState, to_json
 from tplm_daq.host.channel import IDLE_S, Channel, Refused
 from tplm_daq.host.entries import HostEntry, write_entry
 from tplm_daq.host.status import Status, StatusBoard
-from tplm_daq.store.nexus import utc_now
+from tplm_daq.wall import utc_now
+
+if TYPE_CHECKING:  # it takes a second to load, and `tplm emergency` must not wait
+    from tplm_analysis import MapFit
 
 OBEY_S = 0.05
 """How long an answer waits for what was asked to be done."""
@@ -68,7 +70,7 @@ class Host:
         *,
         doing: str = "scan",
         plan: str = "",
-        fit: Callable[[], MapFit | None] = lambda: None,
+        fit: "Callable[[], MapFit | None]" = lambda: None,
         clock: Callable[[], float] = time.monotonic,
         tell: Observer | None = None,
         idle_s: float = IDLE_S,

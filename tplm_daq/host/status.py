@@ -5,9 +5,8 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tplm_analysis import MapFit
 from tplm_config import Visit
 from tplm_daq.events import (
     Ending,
@@ -25,8 +24,11 @@ from tplm_daq.events import (
     VisitStarted,
     VisitStored,
 )
-from tplm_daq.store.nexus import utc_now
+from tplm_daq.wall import utc_now
 from tplm_drivers import SafeState
+
+if TYPE_CHECKING:  # it takes a second to load, and `tplm emergency` must not wait
+    from tplm_analysis import MapFit
 
 MESSAGES = 20
 """How many of the last messages are kept."""
@@ -110,7 +112,7 @@ class StatusBoard:
     def __init__(
         self,
         status: Status,
-        fit: Callable[[], MapFit | None] = lambda: None,
+        fit: "Callable[[], MapFit | None]" = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._status = status

@@ -52,7 +52,7 @@ from tplm_daq.series.results import result_of, summarise, write_table
 from tplm_daq.session import begin, finish_complete, go_on, measure, stopping_on_signals
 from tplm_daq.store import Scan, read_scan
 from tplm_daq.store.files import sync_folder
-from tplm_daq.store.nexus import utc_now
+from tplm_daq.wall import utc_now
 from tplm_drivers import DeviceError, Instrument, SafeState, connect
 
 LOG = "log.jsonl"

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
 
@@ -12,14 +11,10 @@ from numpy.typing import NDArray
 
 from tplm_config import InstrumentProfile, ScanPlan, to_toml
 from tplm_daq.store.layout import DATA, FORMAT, PLAN, PROFILE, T_NS
+from tplm_daq.wall import utc_now
 from tplm_drivers import Identity
 
 F64 = NDArray[np.float64]
-
-
-def utc_now() -> str:
-    """The wall's time as ISO 8601, for metadata only; durations come from the run's clock."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 @dataclass(frozen=True)

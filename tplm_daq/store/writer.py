@@ -28,8 +28,9 @@ from tplm_daq.store import frozen
 from tplm_daq.store.files import check_room, replacing
 from tplm_daq.store.frozen import FrozenFile
 from tplm_daq.store.layout import COLUMNS, COUNTS, CRC, JOURNAL, MEASURED, VISITS, flag_bits
-from tplm_daq.store.nexus import ScanHeader, group, utc_now, write_data, write_header
+from tplm_daq.store.nexus import ScanHeader, group, write_data, write_header
 from tplm_daq.store.scan import Scan, default_axis, read_scan
+from tplm_daq.wall import utc_now
 
 
 class ScanWriter:
