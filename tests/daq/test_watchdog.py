@@ -114,7 +114,7 @@ def light() -> Iterator[Lamp]:
         yield it
 
 
-@pytest.mark.parametrize("laser", ["pdl800d", "superk"])
+@pytest.mark.parametrize("laser", ["pdl800d", pytest.param("superk", marks=pytest.mark.full)])
 def test_killed(tmp_path: Path, laser: str) -> None:
     with lamp(laser) as light, engine(tmp_path, light) as run:
         run.counting()
@@ -187,7 +187,7 @@ def test_stopped(light: Lamp, tmp_path: Path) -> None:
 
 
 @posix
-@pytest.mark.parametrize("hang", ["call", "interpreter"])
+@pytest.mark.parametrize("hang", ["call", pytest.param("interpreter", marks=pytest.mark.full)])
 def test_stuck_in_a_device_call(light: Lamp, tmp_path: Path, hang: str) -> None:
     with engine(tmp_path, light, hang=hang) as run:
         hangs_s = run.until(lambda told: "hangs" in told)["hangs"]
