@@ -254,13 +254,15 @@ class Visiting:
         good_k = start_k if plan.temperature is None else plan.temperature.set_point_k
         self._watch.begin(Readings(good_k, sync_rate_hz, good_nw))
         self._check_conditions()
+        if plan.detection.transmission is not None:  # before any light reaches the detector
+            self._set_detection(plan.detection)
         if plan.centring is not None:
             self._bring_sample_home()
             with self._waiting_for_sync():
                 self._centre(plan.centring, next_index=0)
             if instrument.shutter is not None:
                 self._set_shutter(False)
-        if plan.detection.is_set:
+        if plan.detection.count_rate_hz is not None:  # at the peak
             self._set_detection(plan.detection)
         return InstrumentSettings(
             repetition_rate_hz=instrument.laser.repetition_rate_hz(),
