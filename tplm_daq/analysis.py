@@ -18,8 +18,9 @@ from tplm_analysis import (
     find_irf,
     fit_map,
 )
-from tplm_config import CrossScan, InputError
+from tplm_config import CrossScan, InputError, RasterScan
 from tplm_daq.store import Scan, ScanMap, read_scan
+from tplm_daq.store.drift import seen
 from tplm_daq.store.scan import F64, Axis
 from tplm_daq.tables import csv_rows, ordinary_file
 
@@ -83,12 +84,19 @@ def fit_scan(
     scan: Scan,
     method: Method = "global",
     axis: Axis | None = None,
+    *,
+    drift: bool = False,
     **options: Unpack[FitOptions],
 ) -> MapFit:
     """Fit the diffusivity of a scan.
 
     Exposure, pulses, instrument response and reference revisits are taken from the file, so that
     missing positions, pile-up, time zero and drift are seen.
+
+    Parameters
+    ----------
+    drift : bool
+        Correct for the drift that the scan measured, see `correct_drift`.
 
     Raises
     ------
@@ -101,20 +109,111 @@ def fit_scan(
         if options["irf"] is None and unusable is not None:
             options["time_zero"] = "decay"
     found, pulses = scan.map(axis), None
-    if options.get("pile_up", "none") != "none":
+    words = []
+    if drift:
+        found, pulses, remark = correct_drift(scan, found)
+        words.append(remark)
+    elif options.get("pile_up", "none") != "none":
         found, pulses = _places(scan, found)
+    if options.get("pile_up", "none") == "none":
+        pulses = None  # judged at the brightest place
+    elif pulses is not None and not np.isfinite(pulses).all():
+        raise InputError(
+            scan.path, "the number of laser pulses is not known", "leave out the pile-up correction"
+        )
+    if unusable is not None:
+        words.append(FitWarning("irf", unusable))
     fit = fit_table(
         found,
         scan.path,
         method,
         sync_rate_hz=scan.sync_rate_hz,
         excitation_pulses=pulses,
-        revisits=reference_revisits(scan),
+        revisits=None if drift else reference_revisits(scan),
         **options,
     )
-    if unusable is None:
-        return fit
-    return replace(fit, warnings=(*fit.warnings, FitWarning("irf", unusable)))
+    return replace(fit, warnings=(*fit.warnings, *words))
+
+
+def correct_drift(scan: Scan, found: ScanMap) -> tuple[ScanMap, F64, FitWarning]:
+    """Make the map of a line with one row for each visit, freed from drift.
+
+    The place of a visit is counted from where the emission peak was at that time, and its exposure
+    is weighted with the brightness then, also with what a drift across the line takes away.
+
+    Parameters
+    ----------
+    scan : Scan
+        With centrings or reference revisits.
+    found : ScanMap
+        Its map, which says along which axis.
+
+    Returns
+    -------
+    tuple of ScanMap, ndarray and FitWarning
+        The map (a place without any visit has one row of exposure 0), the laser pulses of each
+        row, and what was done.
+
+    Raises
+    ------
+    InputError
+        If the scan measured no drift, or is a raster: sums over its rows cannot be shifted.
+    """
+    if isinstance(scan.plan, RasterScan):
+        words = "a raster is summed over one axis, which leaves nothing to correct for drift"
+        raise InputError(scan.path, words, "leave the drift correction out")
+    drift = scan.drift()
+    if drift is None:
+        raise InputError(
+            scan.path,
+            "the scan did not measure its drift",
+            "that takes [centring] with every_visits, or [reference]",
+        )
+    position = scan.columns["position_index"]
+    wanted = position >= 0
+    if isinstance(scan.plan, CrossScan):
+        wanted &= (position < scan.plan.positions) == (found.axis == "x")
+    rows = np.flatnonzero(wanted & scan.stored)
+    along, across = ("x_um", "y_um") if found.axis == "x" else ("y_um", "x_um")
+    off = {"x_um": drift.off_x_um[rows], "y_um": drift.off_y_um[rows]}
+    weight = drift.intensity[rows]
+    if scan.centrings.sigma_um.size:
+        beside = scan.columns[across][rows]
+        sigma_um = float(scan.centrings.sigma_um.mean())
+        weight = weight * (
+            seen((beside - off[across])[:, None], sigma_um) / seen(beside[:, None], sigma_um)
+        )
+    live_s = scan.columns["live_s"][rows]
+    empty = found.exposure_s == 0
+    by_visit = replace(
+        found,
+        counts=np.concatenate([scan.histograms(rows).astype(np.int64), found.counts[empty]]),
+        x_um=np.concatenate([scan.columns[along][rows] - off[along], found.x_um[empty]]),
+        exposure_s=np.concatenate([live_s * weight, np.zeros(empty.sum())]),
+    )
+    pulses = np.concatenate([live_s * scan.columns["sync_rate_hz"][rows], np.zeros(empty.sum())])
+    return by_visit, pulses, _drift_in_words(scan, off[along], weight, found.axis)
+
+
+def _drift_in_words(scan: Scan, off_um: F64, weight: F64, axis: Axis) -> FitWarning:
+    at = scan.centrings
+    revisits = scan.totals("reference")[2]
+    parts = []
+    if at.time_s.size:
+        error_nm = 1e3 * float((at.x_stderr_um if axis == "x" else at.y_stderr_um).max())
+        after = scan.columns["started_s"] > at.time_s[-1]
+        left = int((scan.stored & after & (scan.columns["position_index"] >= 0)).sum())
+        parts.append(
+            f"places by up to {1e3 * np.abs(off_um).max(initial=0):.0f} nm along {axis} "
+            f"({at.time_s.size} centrings, each ± {error_nm:.0f} nm at worst; {left} visits came "
+            "after the last)"
+        )
+    if revisits.size >= 2:
+        parts.append(
+            f"brightness by up to {np.abs(weight - 1).max(initial=0):.1%} ({revisits.size} "
+            f"revisits of the reference, each ± {revisits.mean().clip(1) ** -0.5:.1%})"
+        )
+    return FitWarning("drift-corrected", f"Corrected visit by visit: {'; '.join(parts)}.")
 
 
 def _own_irf(scan: Scan) -> tuple[Irf | None, str | None]:
@@ -138,10 +237,6 @@ def _places(scan: Scan, found: ScanMap) -> tuple[ScanMap, F64]:
     if isinstance(scan.plan, CrossScan):
         line = scan.plan.positions
         rows = rows[:line] if found.axis == "x" else rows[line:]
-    if not np.isfinite(pulses[rows]).all():
-        raise InputError(
-            scan.path, "the number of laser pulses is not known", "leave out the pile-up correction"
-        )
     along = np.array([place.x_um if found.axis == "x" else place.y_um for place in places])
     by_place = replace(
         found,

@@ -12,8 +12,11 @@ from tplm_config import Centring, InstrumentProfile
 from tplm_drivers import DeviceError
 
 F64 = NDArray[np.float64]
-Expose = Callable[[], tuple[float, float]]
-"""Counts for one short dwell; gives the counts and how long was counted, s."""
+ExposeAt = Callable[[float, float], tuple[float, float]]
+"""Counts for a short dwell at a place (x, y) of the sample plane; gives the counts and how long
+was counted, s."""
+Limits = tuple[tuple[float, float], tuple[float, float]]
+"""Lowest and highest x, lowest and highest y of the sample plane."""
 
 SIGNIFICANCE = 5.0
 """Standard errors by which a peak must stand out."""
@@ -34,7 +37,7 @@ class Line:
     ----------
     center_um, stderr_um : float
         Place of the peak.
-    sigma_um : float
+    sigma_um, sigma_stderr_um : float
         Its width.
     peak_hz, peak_stderr_hz : float
         Its height above the constant.
@@ -43,6 +46,7 @@ class Line:
     center_um: float
     stderr_um: float
     sigma_um: float
+    sigma_stderr_um: float
     peak_hz: float
     peak_stderr_hz: float
 
@@ -57,6 +61,23 @@ class Peak:
     y_stderr_um: float
     sigma_um: float
     peak_hz: float
+
+
+@dataclass(frozen=True, slots=True)
+class Blur:
+    """How blurred the light is at a z of the sample stage, by any measure that has a parabola."""
+
+    z_um: float
+    value: float
+    stderr: float
+
+
+@dataclass(frozen=True, slots=True)
+class Vertex:
+    """The z of the least blur."""
+
+    z_um: float
+    stderr_um: float
 
 
 def fit_line(places_um: Sequence[float], counts: Sequence[float], live_s: float) -> Line | None:
@@ -124,14 +145,13 @@ def fit_line(places_um: Sequence[float], counts: Sequence[float], live_s: float)
         center_um=float(center),
         stderr_um=math.sqrt(covariance[1, 1] * excess),
         sigma_um=math.exp(best[2]),
+        sigma_stderr_um=math.exp(best[2]) * math.sqrt(covariance[2, 2] * excess),
         peak_hz=float(peak) / live_s,
         peak_stderr_hz=peak_error / live_s,
     )
 
 
-def sample_limits_um(
-    profile: InstrumentProfile,
-) -> tuple[tuple[float, float], tuple[float, float]]:
+def sample_limits_um(profile: InstrumentProfile) -> Limits:
     """Lowest and highest x, lowest and highest y of the sample plane that the stage reaches."""
     m, stage = profile.optics.magnification, profile.detector_stage
     x, y = (
@@ -141,25 +161,49 @@ def sample_limits_um(
     return (x[0], x[1]), (y[0], y[1])
 
 
+def _measure(
+    expose_at: ExposeAt,
+    through_um: tuple[float, float],
+    axis: int,
+    half_um: float,
+    positions: int,
+    limits_um: Limits,
+) -> tuple[Line | None, float]:
+    """Measure a line through a place and fit it; gives the highest count rate too."""
+    (x_um, y_um), (low, high) = through_um, limits_um[axis]
+    places = [
+        place
+        for place in (through_um[axis] + half_um * np.linspace(-1, 1, positions)).tolist()
+        if low <= place <= high
+    ]
+    if len(places) < FEWEST:
+        raise DeviceError(
+            "detector_stage",
+            f"only {len(places)} of {positions} places for finding the peak along "
+            f"{'xy'[axis]} are within its travel",
+            "bring the image nearer to the middle of the travel",
+        )
+    exposed = [expose_at(place, y_um) if axis == 0 else expose_at(x_um, place) for place in places]
+    counts = [count for count, _ in exposed]
+    live_s = sum(each_s for _, each_s in exposed) / len(exposed)
+    return fit_line(places, counts, live_s), max(counts) / live_s
+
+
 def find_peak(
-    expose_at: Callable[[float, float], tuple[float, float]],
-    start_um: tuple[float, float],
-    how: Centring,
-    limits_um: tuple[tuple[float, float], tuple[float, float]],
+    expose_at: ExposeAt, start_um: tuple[float, float], how: Centring, limits_um: Limits
 ) -> Peak:
     """Find the emission peak: a coarse cross, then a finer one through what it found.
 
     Parameters
     ----------
     expose_at : callable
-        Counts at a place of the sample plane; gives the counts and the counting time.
+        Counts at a place of the sample plane.
     start_um : tuple of float
         Where the peak is looked for, x and y.
     how : Centring
         Of the plan.
     limits_um : tuple of tuple of float
-        Lowest and highest x, lowest and highest y that the stage reaches; places beyond are left
-        out.
+        What the stage reaches; places beyond are left out.
 
     Raises
     ------
@@ -171,27 +215,10 @@ def find_peak(
 
     def line(axis: int, half_um: float) -> Line | None:
         nonlocal brightest_hz
-        low, high = limits_um[axis]
-        places = [
-            place
-            for place in (here[axis] + half_um * np.linspace(-1, 1, how.positions)).tolist()
-            if low <= place <= high
-        ]
-        if len(places) < FEWEST:
-            raise DeviceError(
-                "detector_stage",
-                f"only {len(places)} of {how.positions} places for finding the peak along "
-                f"{'xy'[axis]} are within its travel",
-                "bring the image nearer to the middle of the travel",
-            )
-        counts, lives = [], []
-        for place in places:
-            count, live_s = expose_at(*((place, here[1]) if axis == 0 else (here[0], place)))
-            counts.append(count)
-            lives.append(live_s)
-        live_s = sum(lives) / len(lives)
-        brightest_hz = max(brightest_hz, max(counts) / live_s)
-        found = fit_line(places, counts, live_s)
+        found, rate_hz = _measure(
+            expose_at, (here[0], here[1]), axis, half_um, how.positions, limits_um
+        )
+        brightest_hz = max(brightest_hz, rate_hz)
         if found is not None:
             here[axis] = found.center_um
         return found
@@ -220,22 +247,48 @@ def find_peak(
     )  # fmt: skip
 
 
+def dimness(counts: float) -> tuple[float, float]:
+    """One over the counts at the peak, with its standard error.
+
+    It goes as the spot's area, which grows with the square of the defocus.
+    """
+    n = max(counts, 1.0)
+    return 1 / n, n**-1.5
+
+
+def width(
+    expose_at: ExposeAt, peak_um: tuple[float, float], how: Centring, limits_um: Limits
+) -> tuple[float, float]:
+    """Sum of the variances σ² along x and y, µm², with its standard error.
+
+    Each is that of a Gaussian fitted to a line through the peak; infinite if none stands out.
+    """
+    lines = [
+        _measure(expose_at, peak_um, axis, how.half_range_um, how.positions, limits_um)[0]
+        for axis in (0, 1)
+    ]
+    found = [line for line in lines if line is not None]
+    if len(found) < len(lines):
+        return math.inf, math.inf
+    return (
+        sum(line.sigma_um**2 for line in found),
+        math.hypot(*(2 * line.sigma_um * line.sigma_stderr_um for line in found)),
+    )
+
+
 def find_focus(
-    expose_at: Callable[[float], tuple[float, float]],
+    blur_at: Callable[[float], Blur],
     z_um: float,
     half_range_um: float,
     steps: int,
     limits_um: tuple[float, float],
-) -> float:
-    """Find the z of the highest peak: a coarse scan, then a finer one, with a parabola each.
-
-    The parabola goes through 1/counts, since the spot's area grows with the square of the
-    defocus.
+) -> Vertex:
+    """Find the z of the least blur: a coarse scan, then a finer one, with a parabola each.
 
     Parameters
     ----------
-    expose_at : callable
-        Counts at a z of the sample stage, with the detector on the peak.
+    blur_at : callable
+        Measures the blur at a z of the sample stage, which should be a parabola.
     z_um : float
         Where to look.
     half_range_um, steps
@@ -251,41 +304,39 @@ def find_focus(
     low, high = limits_um
     middle = z_um
     for _ in range(ROUNDS):
-        z, counts = _scan(expose_at, middle, half_range_um, steps, limits_um)
-        brightest = int(counts.argmax())
-        middle = float(z[brightest])
-        if 0 < brightest < z.size - 1:
+        scan = _scan(blur_at, middle, half_range_um, steps, limits_um)
+        sharpest = min(range(len(scan)), key=lambda i: scan[i].value)
+        middle = scan[sharpest].z_um
+        if 0 < sharpest < len(scan) - 1:
             break
     else:
         raise DeviceError(
             "sample_stage",
-            f"no focus was found: the light is brightest at z = {middle:.2f} µm, the end of what "
+            f"no focus was found: the light is sharpest at z = {middle:.2f} µm, the end of what "
             "was searched",
             f"focus by hand; the stage travels from {low:g} to {high:g} µm",
         )
-    vertex = _vertex(z, counts)
+    vertex = _vertex(scan)
     if vertex is not None:
-        middle = vertex
-    z, counts = _scan(expose_at, middle, half_range_um / 2, steps, limits_um)
-    vertex = _vertex(z, counts)
+        middle = vertex.z_um
+    vertex = _vertex(_scan(blur_at, middle, half_range_um / 2, steps, limits_um))
     if vertex is None:
         raise DeviceError(
             "sample_stage",
-            f"no focus was found near z = {middle:.2f} µm: the light does not get dimmer to both "
-            "sides",
+            f"no focus was found near z = {middle:.2f} µm: the light does not blur to both sides",
             "use a larger centring.focus.half_range_um or a longer centring.dwell_s",
         )
     return vertex
 
 
 def _scan(
-    expose_at: Callable[[float], tuple[float, float]],
+    blur_at: Callable[[float], Blur],
     middle_um: float,
     half_um: float,
     steps: int,
     limits_um: tuple[float, float],
-) -> tuple[F64, F64]:
-    """Counts at some z, those beyond the travel left out."""
+) -> list[Blur]:
+    """Blur at some z, ascending, those beyond the travel left out."""
     z = middle_um + half_um * np.linspace(-1, 1, steps)
     z = z[(z >= limits_um[0]) & (z <= limits_um[1])]
     if z.size < FEWEST_STEPS:
@@ -295,15 +346,27 @@ def _scan(
             "its travel",
             f"it goes from {limits_um[0]:g} to {limits_um[1]:g} µm; move the sample",
         )
-    return z, np.array([expose_at(float(place))[0] for place in z])
+    return [blur_at(float(place)) for place in z]
 
 
-def _vertex(z: F64, counts: F64) -> float | None:
-    """Where a parabola through 1/counts is lowest; None if it is not, between the ends."""
-    n = np.maximum(counts, 1.0)
-    # 1/n has the standard error n^-1.5
-    curve, slope, _ = np.polynomial.Polynomial.fit(z, 1 / n, 2, w=n**1.5).convert().coef[::-1]
-    if curve <= 0:
+def _vertex(scan: Sequence[Blur]) -> Vertex | None:
+    """Where a weighted parabola is lowest; None if it is not, between the ends."""
+    usable = np.array([(blur.z_um, blur.value, blur.stderr) for blur in scan])
+    usable = usable[np.isfinite(usable).all(axis=1)]
+    if len(usable) < FEWEST_STEPS - 1 or np.unique(usable[:, 0]).size < 3:
         return None
-    vertex = float(-slope / (2 * curve))
-    return vertex if z[0] < vertex < z[-1] else None
+    z, value, stderr = usable.T
+    middle, half = (z.max() + z.min()) / 2, (z.max() - z.min()) / 2
+    u, scale = (z - middle) / half, np.abs(value).max()
+    weights = scale / stderr
+    fit, covariance = np.polyfit(u, value / scale, 2, w=weights, cov="unscaled")
+    curve, slope, _ = fit
+    if curve <= 0 or not abs(slope) < 2 * curve:
+        return None
+    chi2 = float(np.sum((weights * (value / scale - np.polyval(fit, u))) ** 2))
+    excess = max(1.0, chi2 / (z.size - 3))
+    by = np.array([slope / (2 * curve**2), -1 / (2 * curve), 0.0])
+    return Vertex(
+        z_um=float(middle - half * slope / (2 * curve)),
+        stderr_um=float(half * math.sqrt(by @ covariance @ by * excess)),
+    )

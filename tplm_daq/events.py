@@ -166,8 +166,8 @@ class Centred:
         How exactly that is known.
     sigma_um, peak_hz : float
         Width of the peak, and counts per second above the background.
-    z_um : float or None
-        Focus of the sample stage, if it was searched for.
+    z_um, z_stderr_um : float or None
+        Focus of the sample stage, if it was searched for, and how exactly that is known.
     """
 
     time_s: float
@@ -178,6 +178,7 @@ class Centred:
     sigma_um: float
     peak_hz: float
     z_um: float | None = None
+    z_stderr_um: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

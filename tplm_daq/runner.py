@@ -23,8 +23,9 @@ from tplm_daq.events import (
     VisitMeasured,
     VisitStored,
 )
+from tplm_daq.handling import DetectorTooBrightError
 from tplm_daq.light import Light
-from tplm_daq.visiting import DetectorTooBrightError, Visiting
+from tplm_daq.visiting import Visiting
 from tplm_drivers import DeviceError, Instrument, SafeState
 
 T = TypeVar("T")

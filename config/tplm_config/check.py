@@ -258,6 +258,7 @@ def _centring_s(plan: ScanPlan, profile: InstrumentProfile) -> float:
     step_um = 2 * centring.half_range_um / centring.positions * profile.optics.magnification
     once_s = 4 * centring.positions * (centring.dwell_s + profile.travel_s(step_um) + OVERHEAD_S)
     if centring.focus is not None:
-        once_s += once_s / 2 + 2 * centring.focus.steps * (centring.dwell_s + FOCUS_STEP_S)
+        a_blur_s = once_s / 2 if centring.focus.by == "width" else centring.dwell_s
+        once_s += once_s / 2 + 2 * centring.focus.steps * (a_blur_s + FOCUS_STEP_S)
     times = 1 if centring.every_visits is None else 1 + plan.visit_count // centring.every_visits
     return times * once_s

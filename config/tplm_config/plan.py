@@ -141,8 +141,11 @@ class Reference(Model):
 
 
 class Focus(Model):
-    """Refocusing: the sample stage's z at which the emission peak is highest."""
+    """Refocusing: the sample stage's z at which the emission peak is highest or narrowest."""
 
+    by: Literal["peak", "width"] = "peak"
+    """``peak``: a dwell on the peak at each z; ``width``: a line along x and one along y at each
+    z, as in the search for the peak. That takes longer, but knows fading light from blur."""
     half_range_um: Annotated[float, Field(gt=0, le=1000)] = 1.5
     """Searched to both sides of where z stands."""
     steps: Annotated[int, Field(ge=5, le=101)] = 7

@@ -121,6 +121,8 @@ class SampleStageRole(Model):
     driver: SampleStageDriver
     travel_um: Interval = (-2500.0, 2500.0)
     """Lowest and highest reading allowed on each axis."""
+    tolerance_um: PositiveFloat = 1.0
+    """A move has arrived when the read-back of each axis is this close to the target."""
     timeout_s: PositiveFloat = 60.0
     """Longest time one move may take."""
 
@@ -161,6 +163,18 @@ class Limits(Model):
     """Lowest and highest set point."""
 
 
+class WatchdogSettings(Model):
+    """When the watchdog takes the measuring program for dead and blocks the laser, in real time."""
+
+    call_s: PositiveFloat | None = None
+    """Longest time from one look at the requests to the next during a visit, in which only
+    devices are spoken to. None: 2 s and twice the longest ``timeout_s`` of a driver."""
+    grace_s: PositiveFloat = 10.0
+    """Longest time without a sign otherwise: for the disk, the analysis, a busy computer."""
+    visit_multiple: Annotated[float, Field(ge=1.5)] = 3.0
+    """How many times its dwell a visit may count."""
+
+
 class InstrumentProfile(Model):
     """One microscope: its devices, its calibration, its limits.
 
@@ -181,6 +195,7 @@ class InstrumentProfile(Model):
     power_meter: PowerMeterRole | None = None
     sample_stage: SampleStageRole | None = None
     temperature: TemperatureRole | None = None
+    watchdog: WatchdogSettings = WatchdogSettings()
     simulation: SimulationSettings = SimulationSettings()
     """Settings of the virtual microscope; real devices ignore them."""
 
@@ -227,4 +242,5 @@ __all__ = [
     "ShutterRole",
     "StageAxis",
     "TemperatureRole",
+    "WatchdogSettings",
 ]

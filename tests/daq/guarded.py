@@ -1,4 +1,4 @@
-"""A scan under a watchdog, as a process to be killed: its arguments are one line of JSON.
+"""A scan under a watchdog, as a process to be killed.
 
 It prints a line for each event but the meters', with the watchdog's process. If it is told to
 hang, it does so in a call to the card in mid-dwell, while another thread goes on as if all were
@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from dataclasses import replace
+from multiprocessing.connection import Connection
 from typing import Any
 
 from tplm_config import load_profile
@@ -54,14 +55,19 @@ def linger() -> None:
     os._exit(0)
 
 
-def main() -> None:
-    told = json.loads(sys.argv[1])
+def run(told: dict[str, Any], out: Connection, err: Connection) -> None:
+    """Measure as told, with these for standard output and standard error."""
+    for pipe, stream in ((out, sys.stdout), (err, sys.stderr)):
+        os.dup2(pipe.fileno(), stream.fileno())
+        pipe.close()
     plan = ANY_SCAN_PLAN.validate_python(told["plan"])
     profile = load_profile("simulated", told["overrides"])
+    with connect(load_profile("simulated")) as unwatched:
+        unwatched.card.count_rate_hz()  # a simulation loads its compiled parts when it is asked
     runner = Runner()
     with (
         stopping_on_signals(runner),
-        Watchdog(profile, told["out"], runner.emit, grace_s=told["grace_s"]) as dog,
+        Watchdog(profile, told["out"], runner.emit) as dog,
         connect(profile) as real,
         begin(real, plan, told["out"]) as writer,
     ):
@@ -86,7 +92,3 @@ def main() -> None:
             linger()
         dog.watch(runner, plan)
         measure(runner, instrument, writer, [show])
-
-
-if __name__ == "__main__":
-    main()

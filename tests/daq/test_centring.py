@@ -1,5 +1,6 @@
 """Finding the emission peak and the focus."""
 
+import json
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -9,9 +10,21 @@ import numpy as np
 import pytest
 
 from tests.daq.rig import Rig, rig, small_plan, small_profile
-from tplm_config import Centring, InputError, ScanPlan, check
-from tplm_daq.centring import fit_line, sample_limits_um
+from tplm_config import (
+    Centring,
+    InputError,
+    LineScan,
+    RasterScan,
+    ScanPlan,
+    check,
+)
+from tplm_config.plan import Reference
+from tplm_daq.analysis import fit_scan
+from tplm_daq.centring import Blur, dimness, find_focus, fit_line, sample_limits_um, width
+from tplm_daq.cli import main
 from tplm_daq.events import Centred, Ending, Event, RunState, StateChanged, VisitStarted
+from tplm_daq.store import Scan
+from tplm_daq.store.drift import find_drift, track
 from tplm_drivers import Instrument, connect
 
 QUICK = {"positions": 9, "dwell_s": 0.05, "half_range_um": 1.2}
@@ -114,6 +127,15 @@ def test_the_map_follows_a_drift(tmp_path: Path, every: int) -> None:
         offset_um = scan.columns["stage_x_um"] / m - scan.columns["x_um"]
         at = np.searchsorted(found.time_s, scan.columns["started_s"], side="right") - 1
         assert offset_um == pytest.approx(found.x_um[at], abs=2e-3)
+        drift = scan.drift()
+        assert drift is not None
+        known = drift.time_s < found.time_s[-1]
+        moved_um = nm_per_s * 1e-3 * (drift.time_s - found.time_s[0])
+        assert drift.x_um[known] == pytest.approx(moved_um[known], abs=0.03)
+        assert drift.y_um[known] == pytest.approx(-moved_um[known] / 2, abs=0.03)
+        off_um = drift.x_um + found.x_um[0] - found.x_um[at]
+        assert drift.off_x_um == pytest.approx(off_um)
+        assert (drift.off_x_um[~known] == 0).all()
 
 
 @pytest.mark.parametrize(("nm_per_s", "more"), [(0.0, False), (1.0, True)])
@@ -136,15 +158,75 @@ def test_the_reference_tells_when_to_look_again(
             assert np.hypot(found.x_um[-1], 0) > 0.1
 
 
-@pytest.mark.parametrize("z_um", [-1.2, 0.4, 2.0])
-def test_the_focus_is_found(tmp_path: Path, z_um: float) -> None:
+@pytest.mark.parametrize(("by", "z_um"), [("peak", -1.2), ("peak", 2.0), ("width", 0.9)])
+def test_the_focus_is_found(tmp_path: Path, by: str, z_um: float) -> None:
     with rig() as it:
         it.microscope.sample_stage.move_to(0.0, 0.0, z_um)
         it.microscope.clock.wait(5.0)
-        outcome, scan = it.scan(short(centring={"focus": {}}), tmp_path / "a.h5")
+        outcome, scan = it.scan(short(centring={"focus": {"by": by}}), tmp_path / "a.h5")
         assert outcome.ending is Ending.COMPLETED, outcome.message
-        assert scan.centrings.z_um == pytest.approx(0.0, abs=0.15)
+        found = scan.centrings
+        # the light flickers, and the stage arrives beside its target
+        error_um = math.hypot(found.z_stderr_um[0], 0.02)
+        assert error_um < 0.1
+        assert found.z_um == pytest.approx(0.0, abs=4 * error_um)
         assert it.microscope.sample_stage.position_um()[2] == pytest.approx(0.0, abs=0.15)
+
+
+Z_UM, DEPTH_UM, SIGMA_UM = 0.35, 0.8, 0.25
+SEARCH = Centring(positions=11, half_range_um=1.5)
+
+
+class Bench:
+    """Counts of a Gaussian spot that widens out of focus; its light may fade as it is counted."""
+
+    def __init__(self, by: str, seed: int, fading: float = 0.0, step_um: float = 0.0) -> None:
+        self.by, self.fading, self.step_um = by, fading, step_um
+        self.rng = np.random.default_rng(seed)
+        self.brightness = 3000.0
+        self.z_um = 0.0
+
+    def expose_at(self, x_um: float, y_um: float) -> tuple[float, float]:
+        variance = SIGMA_UM**2 * (1 + ((self.z_um - Z_UM) / DEPTH_UM) ** 2)
+        here = math.exp(-(x_um**2 + y_um**2) / (2 * variance)) * SIGMA_UM**2 / variance
+        self.brightness *= 1 - self.fading
+        return float(self.rng.poisson(self.brightness * here)), 0.1
+
+    def blur_at(self, z_um: float) -> Blur:
+        self.z_um = z_um if self.step_um == 0 else round(z_um / self.step_um) * self.step_um
+        if self.by == "width":
+            found = width(self.expose_at, (0.0, 0.0), SEARCH, ((-9.0, 9.0), (-9.0, 9.0)))
+        else:
+            found = dimness(self.expose_at(0.0, 0.0)[0])
+        return Blur(self.z_um, *found)
+
+    def pull(self) -> float:
+        vertex = find_focus(self.blur_at, 0.0, 1.5, 7, (-9.0, 9.0))
+        return (vertex.z_um - Z_UM) / vertex.stderr_um
+
+
+@pytest.mark.parametrize(
+    ("by", "step_um", "repeats"),
+    [
+        ("peak", 0.0, 200),
+        ("peak", 0.2, 200),
+        ("width", 0.0, 4),
+        pytest.param("width", 0.2, 40, marks=pytest.mark.full),
+    ],
+)
+def test_the_error_bar_of_the_focus_is_that_of_its_photons(
+    by: str, step_um: float, repeats: int
+) -> None:
+    pulls = [Bench(by, seed, step_um=step_um).pull() for seed in range(repeats)]
+    assert abs(np.mean(pulls)) < 4 / math.sqrt(repeats)
+    # never smaller than the scatter about the parabola, so a little on the safe side
+    assert 0.8 - 4 / math.sqrt(2 * repeats) < np.std(pulls) < 1 + 4 / math.sqrt(2 * repeats)
+
+
+def test_the_width_knows_fading_light_from_blur() -> None:
+    # as many exposures for the one as for the other: a third of the light is lost in each scan
+    assert Bench("peak", 1, fading=0.06).pull() < -5
+    assert abs(Bench("width", 1, fading=0.06 / 22).pull()) < 4
 
 
 def test_the_sample_comes_back_into_focus_after_the_irf(tmp_path: Path) -> None:
@@ -306,3 +388,120 @@ def test_the_estimate_is_near_the_truth(tmp_path: Path) -> None:
         it.scan(plan, tmp_path / "a.h5")
         took_s = it.microscope.clock.now_s()
         assert check(plan, instrument.profile).duration_s == pytest.approx(took_s, rel=0.35)
+
+
+def centred(time_s: float, x_um: float) -> dict[str, Any]:
+    return {"event": "centred", "time_s": time_s, "x_um": x_um, "y_um": -x_um}
+
+
+STARTED: dict[str, Any] = {"event": "run-started"}
+
+
+def test_the_peak_moves_evenly_between_centrings_and_never_between_runs() -> None:
+    # another day the film lies elsewhere
+    journal = (
+        centred(0, 1.0), STARTED, centred(10, 1.2), {"event": "notice"}, centred(20, 1.1),
+        centred(25, 5.0), STARTED, centred(35, 5.1),
+    )  # fmt: skip
+    started = np.array([1, 5, 9.5, 11, 16, 21, 24, 26, 34, 36, np.nan])
+    drift = find_drift(
+        track(journal), 0.25, started, np.full(11, 1.0), np.array([], int), np.array([], int),
+        (0.0, 0.0),
+    )  # fmt: skip
+    assert drift is not None
+    off_um = np.array([0.03, 0.11, 0.2, -0.015, -0.065, 0, 0, 0.015, 0.095, 0])
+    assert drift.off_x_um[:-1] == pytest.approx(off_um)
+    assert drift.off_y_um[:-1] == pytest.approx(-off_um)
+    aim_um = np.array([0, 0, 0, 0.2, 0.2, 0.1, 0.1, 4, 4, 4.1])
+    assert drift.x_um[:-1] == pytest.approx(aim_um + off_um)
+    assert (drift.intensity[:-1] == 1).all()
+    assert np.isnan([drift.x_um[-1], drift.off_y_um[-1], drift.intensity[-1]]).all()
+
+
+def test_what_drift_takes_from_the_reference_is_no_loss_of_brightness() -> None:
+    sigma_um, started = 0.25, np.arange(0, 100, 5.0)
+    peak = track((centred(0, 0.0), STARTED, centred(100, 0.1)))
+    references = np.array([0, 10, 19])
+    time_s = started + 1.0
+    x_um = 0.1 * time_s / 100
+    faded = 1 - 0.002 * time_s
+    beside = (0.1 - x_um) ** 2 + (0.0 + x_um) ** 2
+    counts = np.rint(1e8 * faded * np.exp(-beside / (2 * sigma_um**2))).astype(int)[references]
+    drift = find_drift(peak, sigma_um, started, np.full(20, 2.0), references, counts, (0.1, 0.0))
+    assert drift is not None
+    assert drift.intensity == pytest.approx(faded / faded[0], rel=1e-6)
+
+
+def drifting(tmp_path: Path) -> Scan:
+    """One pass in which the light drifts by about 100 nm and fades to about 70 %."""
+    with rig(
+        "simulation.laser.drift_nm_per_h=[3600, -1200]", "simulation.laser.noise_rms=0",
+        "simulation.sample.d_cm2_per_s=0.05",
+    ) as it:  # fmt: skip
+        laser = it.microscope.laser
+
+        def fade(step: int) -> None:
+            laser.set_power_fraction(0.3 * (1 - 0.01 * step))
+
+        for step in range(40):
+            it.microscope.schedule(30.0 + 3 * step, lambda step=step: fade(step))
+        laser.set_power_fraction(0.3)
+        plan = small_plan(
+            positions=31, passes=1, dwell_s=2.0, order="one-way", half_range_um=2.0,
+            excitation={"power_nw": 5.0, "repetition_rate_hz": 20e6},
+            centring={"every_visits": 36, "positions": 11, "half_range_um": 1.2},
+            reference={"every_visits": 6, "dwell_s": 2.0},
+        )  # fmt: skip
+        outcome, scan = it.scan(plan, tmp_path / "a.h5")
+        assert outcome.ending is Ending.COMPLETED, outcome.message
+        return scan
+
+
+def test_a_map_is_freed_from_the_drift_that_was_measured(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scan = drifting(tmp_path)
+    drift = scan.drift()
+    assert drift is not None
+    assert scan.centrings.time_s.size == 2
+    assert drift.intensity.min() == pytest.approx(0.7, abs=0.1)
+    plain, freed = fit_scan(scan), fit_scan(scan, drift=True)
+    assert "drift" in {warning.code for warning in plain.warnings}
+    told = {warning.code: warning.message for warning in freed.warnings}
+    assert "drift" not in told
+    assert "2 centrings" in told["drift-corrected"]
+    assert "7 revisits" in told["drift-corrected"]
+    assert plain.d_cm2_per_s is not None
+    assert freed.d_cm2_per_s is not None
+    assert freed.d_stderr_cm2_per_s is not None
+    error = freed.d_stderr_cm2_per_s
+    assert error < 0.001
+    assert abs(freed.d_cm2_per_s - 0.05) < 4 * error
+    assert abs(plain.d_cm2_per_s - freed.d_cm2_per_s) > 0.0015
+    capsys.readouterr()
+    assert main(["analyze", str(scan.path), "--drift-correction", "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["d_cm2_per_s"] == freed.d_cm2_per_s
+    # every visit is corrected for pile-up by its own pulses
+    coates = fit_scan(scan, drift=True, pile_up="coates")
+    assert coates.d_cm2_per_s == pytest.approx(freed.d_cm2_per_s, rel=0.05)
+    assert coates.d_cm2_per_s != freed.d_cm2_per_s
+
+
+REFERENCE = Reference(every_visits=3, dwell_s=0.1)
+UNCORRECTED: dict[str, tuple[ScanPlan, str]] = {
+    "never looked": (LineScan(positions=3, passes=1, dwell_s=0.1), "did not measure its drift"),
+    "raster": (
+        RasterScan(x_positions=3, y_positions=2, passes=1, dwell_s=0.1, reference=REFERENCE),
+        "a raster is summed",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", UNCORRECTED)
+def test_drift_that_cannot_be_corrected_is_told(tmp_path: Path, name: str) -> None:
+    plan, words = UNCORRECTED[name]
+    with rig() as it:
+        _, scan = it.scan(plan, tmp_path / "a.h5")
+    with pytest.raises(InputError, match=words):
+        fit_scan(scan, drift=True)

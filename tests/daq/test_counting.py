@@ -23,13 +23,13 @@ from tplm_daq.events import (
     VisitMeasured,
     VisitStarted,
 )
+from tplm_daq.handling import POLL_S
 from tplm_daq.importing import import_files
 from tplm_daq.store import read_scan
 from tplm_daq.store.layout import flag_names
 from tplm_daq.t3 import read_ptu
 from tplm_daq.t3.keeping import KeptRecords
 from tplm_daq.t3.stream import RecordStream
-from tplm_daq.visiting import POLL_S
 
 T3 = {"mode": "t3", "time_bin_ps": 200, "range_ns": 25.6}
 SHUTTER_S = 0.004
@@ -111,14 +111,14 @@ def test_short_parts_follow_each_other_at_once(tmp_path: Path) -> None:
 
 
 def test_a_stream_measures_what_histograms_measure(tmp_path: Path) -> None:
-    plan: dict[str, Any] = {"positions": 21, "passes": 4, "excitation": {"power_nw": 5.0}}
+    plan: dict[str, Any] = {"positions": 21, "passes": 2, "excitation": {"power_nw": 5.0}}
     fits = []
     for name, card in (("histogram", {"mode": "histogram"}), ("t3", {})):
         with rig("simulation.sample.d_cm2_per_s=0.05") as it:
             outcome, scan = it.scan(t3_plan(card=card, **plan), tmp_path / f"{name}.h5")
             assert outcome.ending is Ending.COMPLETED
             fits.append(fit_scan(scan))
-            assert scan.columns["live_s"] == pytest.approx([1.0] * 84)
+            assert scan.columns["live_s"] == pytest.approx([1.0] * 42)
     counts = [read_scan(tmp_path / f"{n}.h5").position_counts.sum(1) for n in ("histogram", "t3")]
     difference = (counts[0] - counts[1]) / np.sqrt(counts[0] + counts[1])
     assert np.abs(difference).max() < 5
@@ -278,6 +278,7 @@ def test_a_disk_that_stalls_is_waited_for_in_the_dark(
         it.runner.subscribe(watch)
         monkeypatch.setattr(KeptRecords, "write", slow)
         monkeypatch.setattr("tplm_daq.t3.stream.PATIENCE_S", 0.001)
+        monkeypatch.setattr("tplm_daq.exposing.END_POLL_S", 0.01)
         plan = t3_plan(card={"raw": "scan"}, positions=1, passes=1)
         outcome, scan = it.scan(plan, tmp_path / "a.h5")
         assert outcome.ending is Ending.COMPLETED
@@ -361,7 +362,7 @@ STEP_UM = 495 * 0.2  # of the detector stage, for 21 positions over ±2 µm
 @pytest.mark.parametrize("cut", ["time", "markers"])
 def test_a_line_flown_over_gives_the_same_map(tmp_path: Path, cut: str) -> None:
     line: dict[str, Any] = {
-        "positions": 21, "half_range_um": 2.0, "passes": 4, "excitation": {"power_nw": 5.0},
+        "positions": 21, "half_range_um": 2.0, "passes": 2, "excitation": {"power_nw": 5.0},
     }  # fmt: skip
     settings = (
         "simulation.sample.d_cm2_per_s=0.05",
@@ -375,7 +376,7 @@ def test_a_line_flown_over_gives_the_same_map(tmp_path: Path, cut: str) -> None:
             t3_plan(**line, fly={"cut": cut}, card={"raw": "scan"}), tmp_path / "flown.h5"
         )
         assert outcome.ending is Ending.COMPLETED, outcome.message
-    assert flown.columns["live_s"] == pytest.approx([1.0] * 84, abs=0.03)
+    assert flown.columns["live_s"] == pytest.approx([1.0] * 42, abs=0.03)
     rates = [scan.position_counts.sum(axis=1) / scan.exposure_s for scan in (still, flown)]
     # averaged over a step the flanks are higher: by about 8 % here, besides the noise
     assert rates[1] == pytest.approx(rates[0], rel=0.15, abs=20)
@@ -384,7 +385,7 @@ def test_a_line_flown_over_gives_the_same_map(tmp_path: Path, cut: str) -> None:
     assert abs(fit.center_um) < 0.02, "forth and back agree"
     starts = flown.columns["started_s"]
     in_a_pass = [b - a for i, (a, b) in enumerate(pairwise(starts), 1) if i % 21]
-    assert in_a_pass == pytest.approx([1.0] * 80, abs=0.03), "no dead time within a pass"
+    assert in_a_pass == pytest.approx([1.0] * 40, abs=0.03), "no dead time within a pass"
     kept = read_ptu(tmp_path / "flown.ptu")
     assert kept.photons > flown.position_counts.sum(), "the run-up is kept too"
 

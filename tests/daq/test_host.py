@@ -1,5 +1,6 @@
 """The host: others of this user see and steer a run, and nothing they send can harm it."""
 
+import gc
 import json
 import os
 import random
@@ -559,6 +560,14 @@ def test_rates_are_thinned_out(tmp_path: Path) -> None:
                 seen.append(event["event"])
             assert 1 <= len(seen) < 200
             assert client.ask("status")["status"]["count_rate_hz"] == 999
+
+
+def test_the_search_for_garbage_holds_up_no_answer(tmp_path: Path) -> None:
+    """Over all that is loaded it takes 0.1 s, in which no other thread of the process runs."""
+    before = len(gc.get_objects())
+    with Host(Recorder(), tmp_path / "a.h5"):
+        assert len(gc.get_objects()) < before / 10
+    assert len(gc.get_objects()) > before / 2
 
 
 def test_a_log_that_fails_leaves_the_channel_open(tmp_path: Path) -> None:

@@ -280,6 +280,23 @@ def test_power_is_set_within_two_percent(tmp_path: Path, power_nw: float) -> Non
         assert transmission * 100 == pytest.approx(power_nw, rel=0.025, abs=0.012)
 
 
+@pytest.mark.parametrize(("factor", "told"), [(0.8, 1), (0.97, 0)])
+def test_light_that_changes_is_told_once(tmp_path: Path, factor: float, told: int) -> None:
+    with rig("simulation.laser.noise_rms=0.0") as it:
+        laser = it.microscope.laser
+
+        def dim(event: Event) -> None:
+            if isinstance(event, VisitStored) and event.index == 0:
+                laser.set_power_fraction(factor)
+
+        it.runner.subscribe(dim)
+        outcome, _ = it.scan(small_plan(excitation={"power_nw": 5.0}), tmp_path / "a.h5")
+        assert outcome.ending is Ending.COMPLETED, outcome.message
+        found = [n.message for n in it.of(Notice) if n.code == "power"]
+        assert len(found) == told
+        assert all("nW after visit" in words and "were set" in words for words in found)
+
+
 def test_an_observer_that_fails_is_dropped_and_told(tmp_path: Path) -> None:
     with rig() as it:
 
@@ -356,6 +373,41 @@ def test_the_sample_comes_back_from_the_scatterer_after_an_abort(tmp_path: Path)
         assert outcome.ending is Ending.ABORTED
         assert scan.stored.sum() == 0
         assert it.microscope.sample_stage.position_um() == pytest.approx((0, 0, 0), abs=0.1)
+
+
+@pytest.mark.parametrize("at_s", [1.25, 8.0], ids=["there", "back"])
+def test_a_sample_that_stops_on_its_way_is_told(tmp_path: Path, at_s: float) -> None:
+    with rig("simulation.sample_stage.acceleration_um_per_s2=100") as it:
+        stopped_um: list[tuple[float, ...]] = []
+
+        def obstacle() -> None:
+            it.microscope.sample_stage.stop()
+            stopped_um.append(it.microscope.sample_stage.position_um())
+
+        it.microscope.schedule(at_s, obstacle)
+        outcome, scan = it.scan(small_plan(**IRF_PLAN), tmp_path / "a.h5")
+        assert 1 < stopped_um[0][0] < 79
+        assert outcome.ending is Ending.FAILED
+        words = f"sample_stage: stopped at ({stopped_um[0][0]:.1f}, 0.0, 0.0) µm instead of ("
+        assert outcome.message.startswith(words)
+        assert "then resume the scan" in outcome.message
+        assert it.dark
+        # nothing was measured at the wrong place, and the sample is brought back
+        assert not scan.stored[scan.columns["position_index"] >= 0].any()
+        assert it.microscope.sample_stage.position_um() == pytest.approx((0, 0, 0), abs=0.1)
+        assert not [notice for notice in it.of(Notice) if notice.code == "sample-stage"]
+
+
+def test_a_sample_that_does_not_come_back_is_told(tmp_path: Path) -> None:
+    with rig("simulation.sample_stage.acceleration_um_per_s2=100") as it:
+        stage = it.microscope.sample_stage
+        it.microscope.schedule(5.0, it.runner.abort)
+        it.microscope.schedule(6.0, stage.stop)
+        outcome, _ = it.scan(small_plan(**IRF_PLAN), tmp_path / "a.h5")
+        assert outcome.ending is Ending.ABORTED
+        (notice,) = [notice for notice in it.of(Notice) if notice.code == "sample-stage"]
+        place = f"({stage.position_um()[0]:.1f}, 0.0, 0.0) µm instead of (0.0, 0.0, 0.0) µm"
+        assert f"left beside its place (sample_stage: stopped at {place}" in notice.message
 
 
 def test_a_scan_cut_short_on_the_scatterer_goes_on_on_the_film(tmp_path: Path) -> None:

@@ -87,7 +87,7 @@ def traces(draw: st.DrawFn) -> Trace:
     return trace
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=80)
 @given(trace=traces(), stability=STABILITIES)
 def test_what_is_called_stable_is_stable(trace: Trace, stability: Stability) -> None:
     it = Traced(trace)
@@ -136,7 +136,7 @@ def test_an_approach_ends_when_theory_says(off_k, tau_s, stability: Stability) -
     assert found.waited_s <= max(enters_s, level_s, 0.0) + stability.time_s + 3.0
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 @given(stability=STABILITIES, steeper=st.floats(1.05, 5), sign=st.sampled_from([-1, 1]))
 def test_a_drift_through_the_band_is_never_stable(stability, steeper, sign) -> None:
     rate = sign * steeper * stability.slope_k_per_min / 60

@@ -141,13 +141,21 @@ def test_resume_measures_only_what_is_missing(tmp_path: Path, finish: bool) -> N
     assert (rows == np.arange(1, 15)[:, None]).all()
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file with all its rows."""
+    path = tmp_path_factory.mktemp("whole") / "a.h5"
+    write(path, range(14))
+    return path
+
+
 @settings(max_examples=40, deadline=None)
 @given(row=st.integers(0, 13), byte=st.integers(0, BINS * 4 - 1), bit=st.integers(0, 7))
 def test_a_row_with_a_wrong_checksum_does_not_exist(
-    tmp_path_factory: pytest.TempPathFactory, row: int, byte: int, bit: int
+    whole: Path, row: int, byte: int, bit: int
 ) -> None:
-    path = tmp_path_factory.mktemp("crc") / "a.h5"
-    write(path, range(14))
+    path = whole.with_name("spoilt.h5")
+    path.write_bytes(whole.read_bytes())
     with h5py.File(path, "r") as file:
         offset = file[COUNTS].id.get_offset() + row * BINS * 4 + byte
     with path.open("r+b") as raw:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -10,13 +11,15 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import psutil
 import pytest
 
-from tests.daq.lamp import TIMEOUT_S, Bench, Lamp, lamp
+from tests.daq import guarded
+from tests.daq.lamp import Bench, Lamp, lamp
 from tests.daq.rig import small_plan, small_profile
 from tplm_config import InstrumentProfile, load_profile, to_toml
 from tplm_daq.events import (
@@ -32,16 +35,20 @@ from tplm_daq.events import (
 )
 from tplm_daq.runner import Runner
 from tplm_daq.session import begin, measure
-from tplm_daq.watchdog import GRACE_S, VISIT_MULTIPLE, Limits, Watchdog, log_beside
+from tplm_daq.watchdog import Limits, Watchdog, log_beside
 from tplm_daq.watchdog.child import block
 from tplm_daq.watchdog.observer import CHILD
 from tplm_drivers import DeviceError, SafeState, connect
 from tplm_simulators.wire import WireFault
 
-GRACE = 1.0
-DUE_S = GRACE + TIMEOUT_S
-"""A counting engine must give a sign within this time."""
+CALL_S = 1.0
+"""A counting engine must give a sign within this time; the devices' own timeout is half of it."""
+STRICT = [f"watchdog.call_s={CALL_S}", "watchdog.grace_s=1"]
+ENGINES = multiprocessing.get_context("spawn" if sys.platform == "win32" else "forkserver")
+if sys.platform != "win32":  # so that the engine's modules are loaded once
+    ENGINES.set_forkserver_preload([guarded.__name__])
 ALLOWED_S = 2.0
+"""From the last sign of life to the dark, whatever happened."""
 posix = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 DARK = SafeState(laser_off=True, shutter_closed=True)
 UNSURE = SafeState(laser_off=None, shutter_closed=False)
@@ -54,13 +61,14 @@ UNSURE = SafeState(laser_off=None, shutter_closed=False)
 class Engine:
     """A scan in a process of its own."""
 
-    process: "subprocess.Popen[str]"
+    process: BaseProcess
     out: Path
+    stdout: TextIO
+    stderr: TextIO
 
     def until(self, is_it: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
         """Read what it tells until something is told."""
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
+        for line in self.stdout:
             told: dict[str, Any] = json.loads(line)
             if is_it(told):
                 return told
@@ -71,8 +79,16 @@ class Engine:
 
     def rest(self) -> str:
         """What it and its watchdog wrote for the person at the table, when both have ended."""
-        assert self.process.stderr is not None
-        return self.process.stderr.read()
+        return self.stderr.read()
+
+    def send_signal(self, number: int) -> None:
+        assert self.process.pid is not None
+        os.kill(self.process.pid, number)
+
+    def wait(self) -> int | None:
+        """How it ended; the number of a signal is negative."""
+        self.process.join(60)
+        return self.process.exitcode
 
     def log(self) -> list[dict[str, str]]:
         lines = log_beside(self.out).read_text(encoding="utf-8").splitlines()
@@ -91,21 +107,30 @@ def engine(folder: Path, light: Lamp, dwell_s: float = 60.0, **more: Any) -> Ite
         "card": {"time_bin_ps": 200, "range_ns": 25.6},
     }
     told = {
-        "overrides": [*light.overrides, "simulation.speed=1"],
-        "plan": plan, "out": str(out), "grace_s": GRACE, **more,
+        "overrides": [*light.overrides, "simulation.speed=1", *STRICT],
+        "plan": plan, "out": str(out), **more,
     }  # fmt: skip
-    command = [sys.executable, str(Path(__file__).with_name("guarded.py")), json.dumps(told)]
-    pipe = subprocess.PIPE
-    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True) as process:
+    (out_read, out_write), (err_read, err_write) = ENGINES.Pipe(False), ENGINES.Pipe(False)
+    process = ENGINES.Process(target=guarded.run, args=(told, out_write, err_write))
+    process.start()
+    out_write.close()
+    err_write.close()
+    with (
+        os.fdopen(out_read.fileno(), closefd=False) as stdout,
+        os.fdopen(err_read.fileno(), closefd=False) as stderr,
+    ):
         try:
-            yield Engine(process, out)
+            yield Engine(process, out, stdout, stderr)
         finally:
             process.kill()
+            process.join()
+    out_read.close()
+    err_read.close()
 
 
 def report(case: str, late_s: float) -> None:
     """Shown by ``pytest -rP``."""
-    print(f"{case}: dark {late_s:.3f} s after it was due")
+    print(f"{case}: dark after {late_s:.3f} s")
 
 
 @pytest.fixture(scope="module")
@@ -177,9 +202,9 @@ def test_stopped(light: Lamp, tmp_path: Path) -> None:
         run.counting()
         assert light.lit
         stopped_s = time.monotonic()
-        run.process.send_signal(signal.SIGSTOP)
-        late_s = light.went_dark_s(20) - (stopped_s if on_linux else stopped_s + DUE_S)
-        assert run.process.wait() == -signal.SIGKILL
+        run.send_signal(signal.SIGSTOP)
+        late_s = light.went_dark_s(20) - stopped_s
+        assert run.wait() == -signal.SIGKILL
         run.rest()
         assert run.log()[0]["event"] == ("stopped" if on_linux else "stuck")
     report("stopped", late_s)
@@ -192,12 +217,12 @@ def test_stuck_in_a_device_call(light: Lamp, tmp_path: Path, hang: str) -> None:
     with engine(tmp_path, light, hang=hang) as run:
         hangs_s = run.until(lambda told: "hangs" in told)["hangs"]
         assert light.lit
-        late_s = light.went_dark_s(20) - (hangs_s + DUE_S)
-        assert run.process.wait() == -signal.SIGKILL
+        late_s = light.went_dark_s(20) - hangs_s
+        assert run.wait() == -signal.SIGKILL
         run.rest()
         assert run.log()[0]["event"] == "stuck"
     report(f"stuck, {hang}", late_s)
-    assert late_s < ALLOWED_S
+    assert CALL_S - 0.2 < late_s < ALLOWED_S  # its last sign was a little earlier
 
 
 @posix
@@ -206,7 +231,7 @@ def test_stopped_in_the_dark(light: Lamp, tmp_path: Path) -> None:
     with engine(tmp_path, light, pause=True) as run:
         paused = run.until(lambda told: told.get("state") == "paused")
         assert not light.lit
-        run.process.send_signal(signal.SIGSTOP)
+        run.send_signal(signal.SIGSTOP)
         watching = psutil.Process(paused["dog"])
         with pytest.raises(psutil.TimeoutExpired):
             watching.wait(1.0)
@@ -222,7 +247,7 @@ def test_a_clean_end_dismisses_it(light: Lamp, tmp_path: Path) -> None:
         ended = run.until(lambda told: told["event"] == "run-ended")
         assert ended["ending"] == "completed"
         assert run.rest() == ""
-        assert run.process.wait() == 0
+        assert run.wait() == 0
         assert not light.lit
     assert not psutil.pid_exists(dog)
     assert not log_beside(run.out).exists()
@@ -235,11 +260,11 @@ def test_ctrl_c_does_not_end_it(light: Lamp, tmp_path: Path) -> None:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             dog.send_signal(number)
         assert os.getsid(dog.pid) == dog.pid
-        run.process.send_signal(signal.SIGINT)
+        run.send_signal(signal.SIGINT)
         ended = run.until(lambda told: told["event"] == "run-ended")
         assert ended["ending"] == "aborted"
         assert ended["dog"] == dog.pid
-        assert run.process.wait() == 0
+        assert run.wait() == 0
         assert run.rest() == ""
 
 
@@ -277,7 +302,7 @@ def bench() -> Iterator[Bench]:
 
 
 def profile_of(bench: Bench, *more: str) -> InstrumentProfile:
-    return load_profile("simulated", [*bench.overrides(), "simulation.speed=1", *more])
+    return load_profile("simulated", [*bench.overrides(), "simulation.speed=1", *STRICT, *more])
 
 
 def test_without_a_watchdog_the_run_ends(
@@ -285,7 +310,7 @@ def test_without_a_watchdog_the_run_ends(
 ) -> None:
     profile, runner, out = profile_of(bench), Runner(), tmp_path / "film.h5"
     plan = small_plan(dwell_s=30.0, excitation={})
-    with Watchdog(profile, out, runner.emit, grace_s=GRACE) as dog, connect(profile) as instrument:
+    with Watchdog(profile, out, runner.emit) as dog, connect(profile) as instrument:
 
         def take_away(event: Event) -> None:
             if event == StateChanged(RunState.COUNTING):
@@ -397,6 +422,10 @@ def test_nothing_answers(bench: Bench) -> None:
 
 # -- deadlines -----------------------------------------------------------------------------------
 
+GRACE_S = 10.0
+CALLS_S = 2.0
+"""The simulated devices have no timeout."""
+VISIT_MULTIPLE = 3.0
 VISIT = next(iter(small_plan(dwell_s=5.0).visits()))
 MOVE_S = 60 + 60 + 0.05
 PREPARE_S = 30 + 0.2 + 12 * 60 + MOVE_S
@@ -463,7 +492,62 @@ def test_a_visit_that_does_not_begin_to_count() -> None:
     limits.expect(small_plan())
     for event in COUNTING:
         limits.take(event)
+    assert limits.due_s == CALLS_S
+
+
+@pytest.mark.parametrize(
+    ("events", "limit_s"),
+    [
+        ([StateChanged(RunState.PREPARING)], GRACE_S),
+        ([StateChanged(RunState.MOVING)], CALLS_S),
+        ([StateChanged(RunState.MOVING), VisitStarted(VISIT)], CALLS_S),
+        (COUNTING, CALLS_S),
+        ([*COUNTING, VisitStored(0, 1, 1, 1)], GRACE_S),
+        ([*COUNTING, StateChanged(RunState.PREPARING)], GRACE_S),
+        ([*COUNTING, StateChanged(RunState.FINISHING)], GRACE_S),
+        ([*COUNTING, StateChanged(RunState.PAUSED)], math.inf),
+    ],
+)
+def test_during_a_visit_a_look_is_followed_soon_by_another(
+    events: list[Event], limit_s: float
+) -> None:
+    limits = Limits(small_profile(), now_s=lambda: 0.0)
+    limits.expect(small_plan())
+    for event in events:
+        limits.take(event)
+    limits.tick()
+    assert limits.due_s == limit_s
+
+
+def test_records_are_written_during_a_visit() -> None:
+    card = {"mode": "t3", "time_bin_ps": 200, "range_ns": 25.6, "raw": "scan"}
+    limits = Limits(small_profile(), now_s=lambda: 0.0)
+    limits.expect(small_plan(card=card))
+    for event in COUNTING:
+        limits.take(event)
     assert limits.due_s == GRACE_S
+
+
+@pytest.mark.parametrize(
+    ("events", "most_s"),
+    [
+        ([StateChanged(RunState.MOVING), VisitStarted(VISIT)], MOVE_S + GRACE_S),
+        (COUNTING, VISIT_MULTIPLE * 5 + GRACE_S),
+    ],
+)
+def test_no_sign_prolongs_a_step_of_a_visit(events: list[Event], most_s: float) -> None:
+    """The light may be on, so that a loop that goes round for ever is not enough."""
+    now_s = 0.0
+    limits = Limits(small_profile(), now_s=lambda: now_s)
+    limits.expect(small_plan())
+    for event in events:
+        limits.take(event)
+    while now_s < limits.due_s:
+        now_s += 1.0
+        for event in (Rates(1e6, 1e3), NOTICE):
+            limits.take(event)
+        limits.tick()
+    assert limits.due_s == most_s
 
 
 def test_a_flight_gives_no_sign_before_its_end() -> None:
@@ -484,15 +568,21 @@ def test_a_flight_gives_no_sign_before_its_end() -> None:
     [((), 15.0), (("simulation.speed=100",), 0.15), (("simulation.speed=0.5",), 30.0)],
 )
 def test_limits_are_in_real_seconds(overrides: tuple[str, ...], real_s: float) -> None:
-    limits = Limits(small_profile(*overrides), grace_s=1.0, now_s=lambda: 0.0)
+    profile = small_profile("watchdog.grace_s=1", *overrides)
+    limits = Limits(profile, now_s=lambda: 0.0)
     for event in COUNTING:
         limits.take(event)
     assert limits.due_s == pytest.approx(real_s + 1.0)
 
 
 def test_a_slow_device_may_take_its_timeout() -> None:
-    limits = Limits(load_profile("mit", ["laser.driver.timeout_s=7"]), grace_s=1.0)
-    assert limits.grace_s == 8.0
+    limits = Limits(load_profile("mit", ["laser.driver.timeout_s=7", "watchdog.grace_s=1"]))
+    assert (limits.grace_s, limits.call_s) == (8.0, 16.0)
+    limits = Limits(load_profile("mit", ["watchdog.call_s=1.5", "watchdog.visit_multiple=2"]))
+    assert limits.call_s == 1.5
+    for event in COUNTING:
+        limits.take(event)
+    assert limits.due_s - time.monotonic() == pytest.approx(2 * 5 + limits.grace_s, abs=1)
 
 
 def test_where_the_log_is(tmp_path: Path) -> None:

@@ -18,11 +18,14 @@ from tplm_simulators import DetectorStage, OpticsSettings, RunningClock, Virtual
 from tplm_simulators.stage import SampleStage
 from tplm_simulators.wire import Served, WireFault, serve
 
-TIMEOUT_S = 0.3
+TIMEOUT_S = 5.0
+"""For a stage that answers: long enough for any computer, however busy."""
+SHORT_S = 0.4
+"""For one that does not, where a test waits until it has run out."""
 WIRE_FAULTS = [
     WireFault("garbled"),
     WireFault("truncated"),
-    WireFault("late", delay_s=1.5 * TIMEOUT_S),
+    WireFault("late", delay_s=1.5 * SHORT_S),
     WireFault("silent"),
     WireFault("dropped"),
 ]
@@ -66,14 +69,16 @@ class Bench:
 
 
 @contextmanager
-def bench(settings: Any, role: str, *overrides: str, **stage: float) -> Iterator[Bench]:
+def bench(
+    settings: Any, role: str, *overrides: str, timeout_s: float = TIMEOUT_S, **stage: float
+) -> Iterator[Bench]:
     """Serve and open a stage; ``stage`` are settings of the virtual one."""
     microscope = VirtualMicroscope(
         SimulationSettings(**{role: StageSettings(**stage)}),
         OpticsSettings(),
         RunningClock(50),
     )
-    settings = settings.model_copy(update={"timeout_s": TIMEOUT_S})
+    settings = settings.model_copy(update={"timeout_s": timeout_s})
     served = serve(settings, microscope, role)
     try:
         device = reopened(served, microscope, role, *overrides)

@@ -5,7 +5,16 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.wire.stages import WIRE_FAULTS, Bench, bench, reopened, serial_port, survives, told
+from tests.wire.stages import (
+    SHORT_S,
+    WIRE_FAULTS,
+    Bench,
+    bench,
+    reopened,
+    serial_port,
+    survives,
+    told,
+)
 from tplm_config.devices import Anc300Stage
 from tplm_simulators.wire import WireFault
 
@@ -18,6 +27,12 @@ RECKONED_UM = 15.0
 @pytest.fixture
 def at() -> Iterator[Bench]:
     with bench(SETTINGS, ROLE) as made:
+        yield made
+
+
+@pytest.fixture
+def hasty() -> Iterator[Bench]:
+    with bench(SETTINGS, ROLE, timeout_s=SHORT_S) as made:
         yield made
 
 
@@ -101,17 +116,17 @@ def test_a_refusal_comes_in_the_words_of_the_controller_and_counts_no_steps(at: 
 
 
 def test_a_wrong_password_and_a_missing_axis_are_told(at: Bench) -> None:
-    with told(ROLE, "does not answer within 0.3 s"):
-        reopened(at.served, at.microscope, ROLE, password="wrong")
+    with told(ROLE, f"does not answer within {SHORT_S:g} s"):
+        reopened(at.served, at.microscope, ROLE, password="wrong", timeout_s=SHORT_S)
     with told(ROLE, "has no axis 5, only 1, 2, 3"):
         reopened(at.served, at.microscope, ROLE, z_axis=5)
 
 
 @pytest.mark.parametrize("fault", WIRE_FAULTS, ids=lambda fault: fault.kind)
-def test_a_reply_goes_wrong(at: Bench, fault: WireFault) -> None:
+def test_a_reply_goes_wrong(hasty: Bench, fault: WireFault) -> None:
     lost = fault.kind == "dropped"
     begin_s = time.monotonic()
-    survives(at, fault, "was lost" if lost else "does not answer within 0.3 s")
+    survives(hasty, fault, "was lost" if lost else f"does not answer within {SHORT_S:g} s")
     assert time.monotonic() - begin_s < 1.0  # the library's own connection would wait for ever
 
 
@@ -125,15 +140,15 @@ def test_the_connection_drops_in_mid_move(at: Bench) -> None:
     assert at.virtual.position_um()[0] == pytest.approx(100)
 
 
-def test_unplugged_is_silence_and_closing_never_fails(at: Bench) -> None:
-    at.virtual.unplug()
+def test_unplugged_is_silence_and_closing_never_fails(hasty: Bench) -> None:
+    hasty.virtual.unplug()
     with told(ROLE, "does not answer"):
-        at.stage.move_to((0.0, 0.0, 0.0))
-    at.served.stop()
-    at.stage.close()
-    at.stage.close()
+        hasty.stage.move_to((0.0, 0.0, 0.0))
+    hasty.served.stop()
+    hasty.stage.close()
+    hasty.stage.close()
     with told(ROLE, "could not be made", "127.0.0.1"):
-        at.stage.position_um()
+        hasty.stage.position_um()
 
 
 def test_the_same_over_a_serial_port(at: Bench) -> None:

@@ -8,7 +8,7 @@ from typing import NoReturn
 import pytest
 import usb.core
 
-from tests.wire.stages import WIRE_FAULTS, Bench, bench, reopened, survives, told
+from tests.wire.stages import SHORT_S, WIRE_FAULTS, Bench, bench, reopened, survives, told
 from tplm_config.devices import Anc350Stage
 from tplm_simulators.wire import WireFault
 
@@ -20,6 +20,12 @@ TOLERANCE_UM = SETTINGS.tolerance_um
 @pytest.fixture
 def at() -> Iterator[Bench]:
     with bench(SETTINGS, ROLE) as made:
+        yield made
+
+
+@pytest.fixture
+def hasty() -> Iterator[Bench]:
+    with bench(SETTINGS, ROLE, timeout_s=SHORT_S) as made:
         yield made
 
 
@@ -110,13 +116,13 @@ def test_a_missing_libusb_is_a_sentence(at: Bench) -> None:
 
 
 @pytest.mark.parametrize("fault", WIRE_FAULTS, ids=lambda fault: fault.kind)
-def test_a_reply_goes_wrong(at: Bench, fault: WireFault) -> None:
+def test_a_reply_goes_wrong(hasty: Bench, fault: WireFault) -> None:
     words = {
         "garbled": "makes no sense",
         "truncated": "makes no sense",
         "dropped": "was lost",
     }
-    survives(at, fault, words.get(fault.kind, "does not answer within 0.3 s"))
+    survives(hasty, fault, words.get(fault.kind, f"does not answer within {SHORT_S:g} s"))
 
 
 def test_the_cable_is_pulled_in_mid_move(at: Bench) -> None:
@@ -128,12 +134,12 @@ def test_the_cable_is_pulled_in_mid_move(at: Bench) -> None:
     assert at.stage.position_um()[0] == pytest.approx(100, abs=TOLERANCE_UM)
 
 
-def test_unplugged_is_silence_and_closing_never_fails(at: Bench) -> None:
-    at.virtual.unplug()
+def test_unplugged_is_silence_and_closing_never_fails(hasty: Bench) -> None:
+    hasty.virtual.unplug()
     with told(ROLE, "does not answer"):
-        at.stage.position_um()
-    at.served.stop()
-    at.stage.close()
-    at.stage.close()
+        hasty.stage.position_um()
+    hasty.served.stop()
+    hasty.stage.close()
+    hasty.stage.close()
     with told(ROLE, "could not be made"):
-        at.stage.position_um()
+        hasty.stage.position_um()

@@ -4,7 +4,16 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.wire.stages import WIRE_FAULTS, Bench, bench, reopened, serial_port, survives, told
+from tests.wire.stages import (
+    SHORT_S,
+    WIRE_FAULTS,
+    Bench,
+    bench,
+    reopened,
+    serial_port,
+    survives,
+    told,
+)
 from tplm_config.devices import PiStage
 from tplm_simulators.wire import WireFault
 
@@ -15,6 +24,12 @@ SETTINGS = PiStage(port="COM3")
 @pytest.fixture
 def at() -> Iterator[Bench]:
     with bench(SETTINGS, ROLE) as made:
+        yield made
+
+
+@pytest.fixture
+def hasty() -> Iterator[Bench]:
+    with bench(SETTINGS, ROLE, timeout_s=SHORT_S) as made:
         yield made
 
 
@@ -96,18 +111,18 @@ def test_a_second_connection_works_after_a_failed_one(at: Bench) -> None:
 
 
 @pytest.mark.parametrize("fault", WIRE_FAULTS, ids=lambda fault: fault.kind)
-def test_a_reply_goes_wrong(at: Bench, fault: WireFault) -> None:
+def test_a_reply_goes_wrong(hasty: Bench, fault: WireFault) -> None:
     words = {"garbled": "makes no sense", "dropped": "was lost"}
-    survives(at, fault, words.get(fault.kind, "does not answer within 0.3 s"))
+    survives(hasty, fault, words.get(fault.kind, f"does not answer within {SHORT_S:g} s"))
 
 
-def test_a_reply_that_comes_late_is_never_taken_for_the_next_one(at: Bench) -> None:
-    at.go(100.0, 200.0)
-    at.wire.fail(WireFault("late", delay_s=0.4))
+def test_a_reply_that_comes_late_is_never_taken_for_the_next_one(hasty: Bench) -> None:
+    hasty.go(100.0, 200.0)
+    hasty.wire.fail(WireFault("late", delay_s=1.5 * SHORT_S))
     with told(ROLE, "does not answer"):
-        at.stage.position_um()
-    at.go(300.0, 400.0)
-    assert at.stage.position_um() == pytest.approx((300, 400), abs=1e-3)
+        hasty.stage.position_um()
+    hasty.go(300.0, 400.0)
+    assert hasty.stage.position_um() == pytest.approx((300, 400), abs=1e-3)
 
 
 def test_the_connection_drops_in_mid_move(at: Bench) -> None:
@@ -131,13 +146,13 @@ def test_a_stage_that_stalls_is_told_and_moves_again_when_free(at: Bench) -> Non
     assert at.virtual.position_um() == pytest.approx((3000, 0), abs=1e-3)
 
 
-def test_unplugged_is_silence_and_closing_never_fails(at: Bench) -> None:
-    at.virtual.unplug()
+def test_unplugged_is_silence_and_closing_never_fails(hasty: Bench) -> None:
+    hasty.virtual.unplug()
     with told(ROLE, "does not answer"):
-        at.stage.move_to((0.0, 0.0))
-    at.served.stop()
-    at.stage.close()
-    at.stage.close()
+        hasty.stage.move_to((0.0, 0.0))
+    hasty.served.stop()
+    hasty.stage.close()
+    hasty.stage.close()
 
 
 def test_nobody_there() -> None:

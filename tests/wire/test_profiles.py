@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.wire.program import Program, program, scan_arguments, vendor
-from tplm_config import legs
+from tplm_config import SeriesPlan, legs, to_toml
 from tplm_daq.store import read_scan
 from tplm_daq.t3 import read_ptu
 from tplm_drivers import Opener, let_go
@@ -215,7 +215,14 @@ def test_a_scan_finds_the_diffusivity(tmp_path: Path, program: Program, profile:
     assert abs(deviation(program, profile, 1, tmp_path / "a.h5")) < 3.5
 
 
-T3 = ['card.mode="t3"', 'card.raw="scan"', 'fly.cut="time"', "dwell_s=4"]
+# Slower, because a stage that flies is asked where it is, and a busy computer asks late.
+T3 = [
+    'card.mode="t3"',
+    'card.raw="scan"',
+    'fly.cut="time"',
+    "dwell_s=4",
+    "profile:simulation.speed=30",
+]
 
 
 @pytest.mark.parametrize("profile", SCANS)
@@ -241,3 +248,48 @@ def test_scans_miss_the_diffusivity_by_no_more_than_chance(
         print(f"\n{profile}: D misses by {', '.join(f'{z:+.2f}' for z in found)} standard errors")
     assert max(map(abs, found)) < 3.5
     assert sorted(map(abs, found))[1] < 2
+
+
+SERIES: dict[str, dict[str, Any]] = {
+    "mit": {"scan": {"positions": 15}, "axis": {"power_nw": [1.0, 0.7]}},
+    "lmu": {"scan": {"positions": 21, "background": None}, "axis": {"power_nw": [1.0, 0.7]}},
+    "purdue": {"scan": {"positions": 21}, "axis": {}},  # no wheel, no meter
+}
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("profile", SERIES)
+def test_a_series_sets_temperature_and_power(
+    tmp_path: Path, program: Program, profile: str
+) -> None:
+    set_points_k = [294.0, 292.0]
+    scan = {
+        "kind": "line", "passes": 2, "dwell_s": 2.0, "half_range_um": 1.5,
+        "temperature": {"set_point_k": 294.0, "band_k": 0.5, "time_s": 5.0},
+        **SERIES[profile]["scan"],
+    }  # fmt: skip
+    axis = {"temperature_k": set_points_k, **SERIES[profile]["axis"]}
+    plan = SeriesPlan.model_validate({"kind": "series", "scan": scan, "axes": [axis]})
+    file, folder = tmp_path / "plan.toml", tmp_path / "series"
+    file.write_text(to_toml(plan), encoding="utf-8")
+    changes = [
+        "simulation.seed=3", f"simulation.sample.d_cm2_per_s={TRUE_D_CM2_PER_S}",
+        *(["laser.driver.intensity_fraction=0.1"] if profile == "purdue" else []),
+    ]  # fmt: skip
+    answer = program(
+        "sweep", str(file), "--profile", profile, "--simulated", "--out", str(folder),
+        *(word for change in changes for word in ("--set-profile", change)),
+    )  # fmt: skip
+    assert program.code == 0, program.err
+    assert answer["points_done"] == 2
+    assert answer["laser_off"] is True
+    for index, point in enumerate(answer["points"]):
+        found = read_scan(folder / point["file"])
+        assert found.complete
+        assert set(found.columns) >= {"temperature_k", "power_nw"}
+        assert found.columns["temperature_k"] == pytest.approx(set_points_k[index], abs=0.5)
+        if "power_nw" in axis:
+            assert found.columns["power_nw"] == pytest.approx(axis["power_nw"][index], rel=0.1)
+        d, error = (point["result"][f"d{words}_cm2_per_s"] for words in ("", "_stderr"))
+        assert error < 0.1 * d
+        assert abs(d - TRUE_D_CM2_PER_S) < 4 * error

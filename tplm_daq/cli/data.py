@@ -48,6 +48,10 @@ from tplm_daq.tables import ordinary_file, read_map
     "--dead-time-ns", type=Number(min=0),
     help="Dead time for that correction.  [default: until the next pulse]",
 )  # fmt: skip
+@click.option(
+    "--drift-correction", is_flag=True,
+    help="Correct each visit for the drift that centrings and reference revisits measured.",
+)  # fmt: skip
 @json_option
 def analyze(
     file: Path,
@@ -61,6 +65,7 @@ def analyze(
     irf: Path | None,
     pile_up: PileUp,
     dead_time_ns: float | None,
+    drift_correction: bool,
     as_json: bool,
 ) -> None:
     """Find the diffusivity of a map: FILE is a scan file (.h5), .npz or .csv."""
@@ -78,13 +83,16 @@ def analyze(
     if file.suffix.lower() == ".h5":
         scan = read_scan(ordinary_file(file))
         found = scan.map(axis)
-        fit = fit_scan(scan, method, axis, **options)
+        fit = fit_scan(scan, method, axis, drift=drift_correction, **options)
     else:
         found = read_map(file)
         if axis is not None:
             raise InputError(file, "the map has one axis", "leave --axis out")
         if pile_up != "none":
             raise InputError(file, "only a scan file knows the laser pulses", "leave --pile-up out")
+        if drift_correction:
+            words = "only a scan file knows its drift"
+            raise InputError(file, words, "leave --drift-correction out")
         fit = fit_table(found, file, method, **options)
     text = f"{file}\n{fit}"
     if report is not None:

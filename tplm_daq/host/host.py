@@ -1,5 +1,6 @@
 """The host of a run: what makes it visible and obedient to other processes of this user."""
 
+import gc
 import os
 import secrets
 import threading
@@ -10,7 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from tplm_daq.control import Controls
-from tplm_daq.events import Event, Notice, Observer, Rates, RunState, to_json
+from tplm_daq.events import Event, Notice, Observer, Rates, RunStarted, RunState, to_json
 from tplm_daq.host.channel import IDLE_S, Channel, Refused
 from tplm_daq.host.entries import HostEntry, write_entry
 from tplm_daq.host.status import Status, StatusBoard
@@ -41,6 +42,10 @@ class Host:
 
     A channel that cannot be opened is no reason not to measure: `problem` tells, and `tell` is
     told.
+
+    While it is open, Python's search for cyclic garbage leaves out what was there before, and at
+    the first start of a run: over all that numba, scipy and the drivers have loaded it holds up
+    every thread for 0.1 s.
 
     Parameters
     ----------
@@ -84,6 +89,7 @@ class Host:
         self._file: Path | None = None
         self._rates_s = self._refusal_s = float("-inf")
         self._untold = 0
+        self._has_run = False
         self._actions: dict[str, Callable[[], None]] = {
             "pause": controls.pause,
             "continue": controls.resume,
@@ -93,6 +99,7 @@ class Host:
         }
 
     def __enter__(self) -> Self:
+        gc.freeze()
         token = secrets.token_hex(32)
         status = self.board.status
         try:
@@ -117,10 +124,14 @@ class Host:
         _trace: TracebackType | None,
     ) -> None:
         self._close()
+        gc.unfreeze()
 
     def __call__(self, event: Event) -> None:
         """Take in what happened, and tell whoever listens."""
         self.board(event)
+        if isinstance(event, RunStarted) and not self._has_run:
+            self._has_run = True
+            gc.freeze()  # the drivers of a series are loaded while it is open
         if self._channel is None or not self._channel.has_listeners:
             return
         if isinstance(event, Rates):

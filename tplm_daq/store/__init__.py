@@ -1,11 +1,13 @@
 """The scan file: written so that nothing acknowledged is ever lost, readable at any moment."""
 
+from tplm_daq.store.drift import Drift
 from tplm_daq.store.frozen import FrozenFile
 from tplm_daq.store.nexus import ScanHeader
 from tplm_daq.store.scan import Scan, ScanMap, project, read_scan
 from tplm_daq.store.writer import ScanWriter, write_scan
 
 __all__ = [
+    "Drift",
     "FrozenFile",
     "Scan",
     "ScanHeader",

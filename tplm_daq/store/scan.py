@@ -21,6 +21,7 @@ from tplm_config import (
     parse_plan,
     parse_profile,
 )
+from tplm_daq.store.drift import Drift, find_drift, track
 from tplm_daq.store.layout import (
     COLUMNS,
     COUNTS,
@@ -81,9 +82,9 @@ class Centrings:
         Since the scan began.
     x_um, y_um, x_stderr_um, y_stderr_um : ndarray
         Place in the sample plane, relative to the centre of the profile. The map follows it.
-    peak_hz : ndarray
-        Counts per second above the background.
-    z_um : ndarray
+    sigma_um, peak_hz : ndarray
+        Width of the peak, and counts per second above the background.
+    z_um, z_stderr_um : ndarray
         Focus of the sample stage; NaN where it was not searched for.
     """
 
@@ -92,8 +93,10 @@ class Centrings:
     y_um: F64
     x_stderr_um: F64
     y_stderr_um: F64
+    sigma_um: F64
     peak_hz: F64
     z_um: F64
+    z_stderr_um: F64
 
 
 @dataclass(frozen=True)
@@ -195,6 +198,23 @@ class Scan:
                 np.array([line.get(field.name) for line in lines], dtype=np.float64)
                 for field in fields(Centrings)
             )
+        )
+
+    def drift(self) -> Drift | None:
+        """How peak and brightness drifted; None if the scan did not look twice."""
+        rows = np.flatnonzero(self.stored & (self.columns["kind"] == KINDS.index("reference")))
+        started_s, live_s = (
+            np.where(self.stored, self.columns[name], np.nan) for name in ("started_s", "live_s")
+        )
+        place, widths = self.plan.reference, self.centrings.sigma_um
+        return find_drift(
+            track(self.journal),
+            float(widths.mean()) if widths.size else None,
+            started_s,
+            live_s,
+            rows,
+            self.histograms(rows).sum(axis=1, dtype=np.int64),
+            (0.0, 0.0) if place is None else (place.x_um, place.y_um),
         )
 
     def irf_counts(self) -> I64 | None:

@@ -23,10 +23,10 @@ from tplm_daq.power import MAX_STEPS
 from tplm_daq.visiting import PROGRESS_S
 from tplm_drivers.roles import ROLE_NAMES
 
-GRACE_S = 10.0
-"""Real time on top of what each step may take: for the disk, the analysis, a busy computer."""
-VISIT_MULTIPLE = 3.0
-"""How many times its dwell a visit may count before it is given up."""
+CALL_MARGIN_S = 2.0
+"""Real time on top of the timeouts of calls to devices: for a busy computer."""
+CALLS = 2
+"""How many calls in a row may take the whole timeout of their device."""
 
 
 class Limits:
@@ -35,14 +35,17 @@ class Limits:
     Parameters
     ----------
     profile : InstrumentProfile
-        For the timeouts of its devices.
-    grace_s : float
-        As `GRACE_S`; the longest timeout of a device is added, since one call may take it.
+        For the timeouts of its devices, and its ``[watchdog]``.
     now_s : callable
         Real time.
 
     Attributes
     ----------
+    call_s : float
+        Time from one look at the requests to the next when only devices are spoken to.
+    grace_s : float
+        Time for everything else, on top of what a step may take; the longest timeout of a device
+        is in it, since one call may take it.
     due_s : float
         Moment of `now_s` by which the next sign must come; infinite in the dark.
     doing : str
@@ -56,11 +59,12 @@ class Limits:
     def __init__(
         self,
         profile: InstrumentProfile,
-        grace_s: float = GRACE_S,
         now_s: Callable[[], float] = time.monotonic,
     ) -> None:
-        timeouts_s = [getattr(driver, "timeout_s", 0.0) for driver in _drivers(profile)]
-        self.grace_s = grace_s + max(timeouts_s)
+        longest_s = max(getattr(driver, "timeout_s", 0.0) for driver in _drivers(profile))
+        settings = profile.watchdog
+        self.call_s = settings.call_s or CALL_MARGIN_S + CALLS * longest_s
+        self.grace_s = settings.grace_s + longest_s
         self.due_s = math.inf
         self.doing = "not measuring yet"
         self.is_lit = self.is_measuring = False
@@ -68,8 +72,9 @@ class Limits:
         self._now_s = now_s
         self._real_s_per_s = _real_s_per_s(profile)
         self._flies, self._longest_leg_s, self._poll_s = True, 0.0, 0.0
+        self._only_calls = self._is_in_visit = False
         self._visit, self._visit_s = "", 0.0
-        self._visit_due_s = math.inf
+        self._step_due_s = math.inf
         self._span_s = math.inf
         self._is_paused = False
 
@@ -77,6 +82,8 @@ class Limits:
         """Take in the next plan: a line that is flown over gives no sign before its end."""
         self._poll_s = plan.conditions.poll_s
         self._flies = plan.fly is not None
+        # records are written during a visit, and a line that was flown over is cut up in it
+        self._only_calls = not self._flies and plan.card.raw == "none"
         lines = legs(plan, plan.visits()) if self._flies else ()
         dwells_s = (sum(visit.dwell_s for visit in line) for line in lines)
         self._longest_leg_s = max(dwells_s, default=0.0)
@@ -91,10 +98,10 @@ class Limits:
                 self._set(math.inf, "paused in the dark")
                 self._is_paused = True
             case StateChanged(state=RunState.MOVING):
-                self._set(self._move_s, f"{self._visit}, moving")
+                self._visit_step(self._move_s, "moving")
             case StateChanged(state=RunState.COUNTING):
-                self._set(VISIT_MULTIPLE * self._visit_s, f"{self._visit}, counting")
-                self._visit_due_s = self.due_s
+                multiple = self._profile.watchdog.visit_multiple
+                self._visit_step(multiple * self._visit_s, "counting")
                 if not self._flies:
                     self.tick()  # the card's meters are told from now on
             case StateChanged(state=RunState.FINISHING):
@@ -103,32 +110,38 @@ class Limits:
             case VisitStarted(visit=visit):
                 self._visit = f"visit {visit.index}"
                 self._visit_s = max(visit.dwell_s, self._longest_leg_s)
-                self._set(self._move_s, f"{self._visit}, moving")
+                self._visit_step(self._move_s, "moving")
             case RunStarted() | VisitMeasured() | VisitStored():
                 self._set(self._move_s, "between visits")
             case RunEnded(safe_state=safe):
                 self.is_lit = not safe.verified
                 self._set(0.0 if self.is_lit else math.inf, "the run has ended")
-            case Rates() if math.isfinite(self._visit_due_s):
+            case Rates() if self._is_in_visit:
                 self.tick()
             case Rates() if self._is_paused:
                 self._set(self._poll_s + self._prepare_s, "paused, looking with light")
             case Rates() | Notice() | Centred():
-                self.due_s = min(self._now_s() + self._span_s, self._visit_due_s)
+                self.due_s = min(self._now_s() + self._span_s, self._step_due_s)
             case _:
                 return
 
     def tick(self) -> None:
-        """The loop of the engine came round: it must do so again within the grace time."""
+        """The loop of the engine came round: it must do so again soon."""
         if math.isfinite(self.due_s):
-            self.due_s = min(self._now_s() + self.grace_s, self._visit_due_s)
+            limit_s = self.call_s if self._is_in_visit and self._only_calls else self.grace_s
+            self.due_s = min(self._now_s() + limit_s, self._step_due_s)
+
+    def _visit_step(self, device_s: float, doing: str) -> None:
+        """A step of a visit, which no sign can prolong."""
+        self._set(device_s, f"{self._visit}, {doing}")
+        self._step_due_s, self._is_in_visit = self.due_s, True
 
     def _set(self, device_s: float, doing: str) -> None:
         """The step that begins now may take a time of the devices, and the grace time."""
         self._span_s = device_s * self._real_s_per_s + self.grace_s
         self.due_s = self._now_s() + self._span_s
         self.doing = doing
-        self._visit_due_s = math.inf
+        self._step_due_s, self._is_in_visit = math.inf, False
         self._is_paused = False
 
     @property

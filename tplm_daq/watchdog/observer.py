@@ -15,7 +15,7 @@ from typing import Any, Self
 from tplm_config import InstrumentProfile, ScanPlan, to_toml
 from tplm_daq.events import Event, Notice, StateChanged
 from tplm_daq.runner import Runner
-from tplm_daq.watchdog.limits import GRACE_S, Limits
+from tplm_daq.watchdog.limits import Limits
 from tplm_drivers import DeviceError
 
 CHILD = Path(__file__).with_name("child.py")
@@ -45,15 +45,15 @@ class Watchdog:
     Parameters
     ----------
     profile : InstrumentProfile
-        Whose laser and shutter to block.
+        Whose laser and shutter to block, and when: its ``[watchdog]``.
     out : str or Path
         Scan file or folder of a series, beside or in which the watchdog keeps its log.
     tell : callable
         Takes notices: `Runner.emit`.
     simulated : bool
         Whether all instruments are simulated in this process.
-    grace_s, retry_s : float
-        As `GRACE_S` and `RETRY_S`.
+    retry_s : float
+        As `RETRY_S`.
 
     Attributes
     ----------
@@ -73,12 +73,11 @@ class Watchdog:
         tell: Callable[[Notice], None],
         *,
         simulated: bool = False,
-        grace_s: float = GRACE_S,
         retry_s: float = RETRY_S,
     ) -> None:
         self.words = "not started"
         self._tell = tell
-        self._limits = Limits(profile, grace_s)
+        self._limits = Limits(profile)
         self._orders = {
             "profile": to_toml(profile),
             "engine_pid": os.getpid(),
