@@ -169,6 +169,13 @@ def correct_drift(scan: Scan, found: ScanMap) -> tuple[ScanMap, F64, FitWarning]
             "the scan did not measure its drift",
             "that takes [centring] with every_visits, or [reference]",
         )
+    revisits = scan.totals("reference")[2]
+    if revisits.size >= 2 and not revisits.all():
+        raise InputError(
+            scan.path,
+            "the reference counted nothing in some of its revisits, so the brightness is unknown",
+            "leave the drift correction out",
+        )
     position = scan.columns["position_index"]
     wanted = position >= 0
     if isinstance(scan.plan, CrossScan):

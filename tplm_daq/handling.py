@@ -23,6 +23,9 @@ class Director(Protocol):
     def check_abort(self) -> None:
         """Raise if the run is to end now."""
 
+    def check_stop(self) -> None:
+        """Raise if the run is to end after this visit: for what takes long without measuring."""
+
     def enter(self, state: RunState, why: str = "") -> None:
         """Tell what is being done now."""
 

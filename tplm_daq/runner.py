@@ -281,6 +281,11 @@ class Runner:
         if self._abort.is_set():
             raise RunAborted
 
+    def check_stop(self) -> None:
+        """Raise `RunStopped` if the run is to end after this visit: for waits without a visit."""
+        if self._stop.is_set():
+            raise RunStopped
+
     def enter(self, state: RunState, why: str = "") -> None:
         """Change the state, and tell."""
         if state is not self._state or why:
@@ -314,8 +319,7 @@ class Runner:
 
         def wait(seconds: float) -> None:
             run.wait(seconds)
-            if self._stop.is_set():
-                raise RunStopped
+            self.check_stop()
 
         waited_s = run.watch.wait_until_good(bad, run.look_at, run.clock, wait)
         self.enter(RunState.PREPARING, f"good again, {waited_s:.0f} s after: {bad}")
@@ -327,8 +331,7 @@ class Runner:
         deadline_s = run.clock.now_s() + timeout_s
         while self._paused.is_set():
             self.check_abort()
-            if self._stop.is_set():
-                raise RunStopped
+            self.check_stop()
             if run.clock.now_s() >= deadline_s:
                 raise DeviceError("card", why, "nobody came, so the run has ended; resume it later")
             # paused time is the user's own, so it passes on the wall clock too

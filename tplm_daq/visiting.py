@@ -451,10 +451,14 @@ class Visiting:
                 )
                 self._runner.emit(Notice("info", "waiting", words))
 
+        def wait(seconds: float) -> None:
+            self._runner.check_stop()
+            self.wait(seconds)
+
         stability = Stability(temperature.band_k, temperature.time_s, temperature.slope_k_per_min)
         wait_until_stable(
             controller, self.clock, temperature.set_point_k, stability, temperature.timeout_s,
-            self.wait, tell,
+            wait, tell,
         )  # fmt: skip
 
     def _set_detection(self, detection: Detection) -> None:

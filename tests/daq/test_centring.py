@@ -5,6 +5,7 @@ import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -418,6 +419,15 @@ def test_the_peak_moves_evenly_between_centrings_and_never_between_runs() -> Non
     assert np.isnan([drift.x_um[-1], drift.off_y_um[-1], drift.intensity[-1]]).all()
 
 
+def test_a_first_reference_without_counts_tells_no_brightness() -> None:
+    started = np.arange(6.0)
+    drift = find_drift(
+        track(()), None, started, np.ones(6), np.array([0, 5]), np.array([0, 5]), (0.0, 0.0)
+    )
+    assert drift is not None
+    assert np.isnan(drift.intensity).all()
+
+
 def test_what_drift_takes_from_the_reference_is_no_loss_of_brightness() -> None:
     sigma_um, started = 0.25, np.arange(0, 100, 5.0)
     peak = track((centred(0, 0.0), STARTED, centred(100, 0.1)))
@@ -504,4 +514,17 @@ def test_drift_that_cannot_be_corrected_is_told(tmp_path: Path, name: str) -> No
     with rig() as it:
         _, scan = it.scan(plan, tmp_path / "a.h5")
     with pytest.raises(InputError, match=words):
+        fit_scan(scan, drift=True)
+
+
+def test_a_reference_in_the_dark_cannot_correct(tmp_path: Path) -> None:
+    with rig() as it:
+        _, scan = it.scan(small_plan(reference={"every_visits": 7}), tmp_path / "a.h5")
+    started_s, live_s, counts = scan.totals("reference")
+    counts[-1] = 0
+    seen_dark = (started_s, live_s, counts)
+    with (
+        patch.object(type(scan), "totals", return_value=seen_dark),
+        pytest.raises(InputError, match="counted nothing in some of its revisits"),
+    ):
         fit_scan(scan, drift=True)

@@ -728,6 +728,27 @@ def test_stale_entries_are_removed(tmp_path: Path) -> None:
             assert len(list(hosts_folder().iterdir())) == 1 + 3
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows cannot ask without harm")
+def test_the_port_of_a_dead_host_may_belong_to_another_program(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        dead = HostEntry(99999999, other.getsockname()[1], "0" * 64, "2026", "scan", "/gone.h5")
+        write_entry(dead)
+        with Host(Recorder(), tmp_path / "a.h5") as host:
+            assert find_hosts() == [host.entry]
+
+
+def test_a_log_that_is_told_to_the_host_too_says_it_once(tmp_path: Path) -> None:
+    """As in a series, whose events all reach the host."""
+    hosts: list[Host] = []
+    with Host(Recorder(), tmp_path / "a", tell=lambda event: hosts[0](event)) as host:
+        hosts.append(host)
+        assert host.entry is not None
+        with HostClient(host.entry) as client:
+            client.ask("pause")
+            texts = [message["text"] for message in client.ask("status")["status"]["messages"]]
+    assert texts == ["asked over the channel to pause after this visit"]
+
+
 def test_without_a_channel_the_run_goes_on(tmp_path: Path, runtime: Path) -> None:
     runtime.write_text("not a folder", encoding="utf-8")
     told: list[Event] = []

@@ -692,3 +692,20 @@ def test_a_shutter_that_closes_in_mid_dwell_is_noticed(tmp_path: Path) -> None:
         assert "shutter: was found closed after visit" in outcome.message
         totals = scan.histograms(np.flatnonzero(scan.stored)).sum(axis=1)
         assert totals.min() > 10_000
+
+
+def test_stop_ends_the_wait_for_a_temperature(tmp_path: Path) -> None:
+    """Hours may be left, and no visit is under way that could be finished."""
+    with rig() as it:
+
+        def stop(event: Event) -> None:
+            if isinstance(event, Notice) and event.code == "waiting":
+                it.runner.stop("enough")
+
+        it.runner.subscribe(stop)
+        outcome, scan = it.scan(small_plan(temperature={"set_point_k": 100}), tmp_path / "a.h5")
+        assert (outcome.ending, outcome.message) == (Ending.STOPPED, "enough")
+        assert not it.of(RunStarted)
+        assert it.microscope.clock.now_s() < 60  # to 100 K it takes much longer
+        assert not scan.stored.any()
+        assert outcome.safe_state.verified

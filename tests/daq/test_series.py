@@ -7,6 +7,8 @@ import json
 import re
 import sys
 import threading
+import time
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +31,16 @@ from tplm_daq.events import (
     StateChanged,
     VisitStored,
 )
-from tplm_daq.series import Series, check_series, forecast, read_manifest, run_series, scan_of
+from tplm_daq.series import (
+    Series,
+    check_series,
+    engine,
+    forecast,
+    notify,
+    read_manifest,
+    run_series,
+    scan_of,
+)
 from tplm_daq.store import frozen, read_scan
 
 
@@ -407,6 +418,64 @@ def test_manifests_that_cannot_be_read(tmp_path, text, words) -> None:
         Series.reopen(tmp_path)
 
 
+def test_a_lost_manifest_is_made_again_from_the_scan_files(tmp_path) -> None:
+    folder, plan = tmp_path / "s", small_series((20, 10))
+    run(folder, plan)
+    before = read_manifest(folder).points
+    (folder / "series.json").write_text("{", encoding="utf-8")
+    with pytest.raises(InputError, match="--plan PLAN --profile PROFILE goes by the scan files"):
+        Series.reopen(folder)
+    bench, events = Bench(), []
+    series = Series.reopen(folder, plan=plan, profile=small_profile(), opener=bench)
+    series.subscribe(events.append)
+    assert series.run().ending is Ending.COMPLETED
+    assert not bench.opened
+    after = read_manifest(folder).points
+    assert [(e.file, e.state, e.result) for e in after] == [
+        (e.file, e.state, e.result) for e in before
+    ]
+    assert "goes on by its scan files" in notices(events, "manifest")[0]
+
+
+# -- what is made of the points ----------------------------------------------------------------
+
+
+def test_a_table_that_cannot_be_written_ends_nothing(tmp_path) -> None:
+    """Some spreadsheets let nobody else replace a file that they show."""
+    folder = tmp_path / "s"
+    (folder / "summary.csv").mkdir(parents=True)
+    outcome, events = run(folder, small_series((20, 10)))
+    assert outcome.ending is Ending.COMPLETED
+    assert len(notices(events, "summary")) == 3  # after each point and at the end
+    assert read_manifest(folder).ending == "completed"
+    assert (folder / "series.png").exists()
+    (folder / "summary.csv").rmdir()
+    run(folder)
+    assert (folder / "summary.csv").is_file()
+
+
+@pytest.mark.parametrize(
+    ("part", "words"),
+    [("result_of", "p000.h5 is measured, but could not be"), ("draw_series", "no new picture")],
+)
+def test_a_defect_of_the_analysis_ends_nothing(tmp_path, monkeypatch, part, words) -> None:
+    def fail(*_: object) -> None:
+        raise ValueError("singular matrix")
+
+    monkeypatch.setattr(engine, part, fail)
+    folder = tmp_path / "s"
+    outcome, events = run(folder, small_series((20, 10)))
+    assert outcome.ending is Ending.COMPLETED
+    assert isinstance(events[-1], SeriesEnded)
+    errors = [e.message for e in events if isinstance(e, Notice) and e.level == "error"]
+    assert words in errors[0]
+    assert {entry.state for entry in read_manifest(folder).points} == {"done"}
+    monkeypatch.undo()
+    run(folder)
+    assert all(entry.result for entry in read_manifest(folder).points)
+    assert (folder / "series.png").exists()
+
+
 # -- the user's own command --------------------------------------------------------------------
 
 
@@ -427,12 +496,45 @@ def test_the_command_is_told_of_failures_and_the_end(tmp_path) -> None:
     [
         (["no such command"], "cannot be called"),
         ([sys.executable, "-c", "import sys; sys.exit('no mail today')"], "no mail today"),
+        ([sys.executable, "-c", "import sys; sys.exit(9 * '0123456789' * 100_000)"], "6789"),
     ],
 )
 def test_a_command_that_fails_is_only_told(tmp_path, command, words) -> None:
     outcome, events = run(tmp_path / "s", small_series((20,), notify=command))
     assert outcome.ending is Ending.COMPLETED
     assert words in notices(events, "notify")[0]
+
+
+ENDLESS = "import sys\nwhile True: sys.stderr.write(100_000 * 'x')"
+LEAVES_ONE_BEHIND = (
+    "import subprocess, sys\n"
+    "subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(9)'])\n"
+    "sys.exit(1)"
+)
+
+
+@pytest.mark.parametrize(
+    ("script", "words", "longest_s"),
+    [
+        (ENDLESS, "was ended after 1 s", 5.0),
+        ("import time; time.sleep(60)", "was ended after 1 s", 5.0),
+        (LEAVES_ONE_BEHIND, "ended with 1", 5.0),
+    ],
+)
+def test_a_command_cannot_hold_up_or_flood_the_series(
+    monkeypatch, script, words, longest_s
+) -> None:
+    monkeypatch.setattr(notify, "TIMEOUT_S", 1.0)
+    tracemalloc.start()
+    began_s = time.monotonic()
+    # more than a pipe takes, and nobody reads it
+    problem = notify.call([sys.executable, "-c", script], {"summary": 1_000_000 * "x"})
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert problem is not None
+    assert words in problem
+    assert time.monotonic() - began_s < longest_s
+    assert most < 20e6
 
 
 # -- the command line --------------------------------------------------------------------------

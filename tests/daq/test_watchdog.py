@@ -587,7 +587,8 @@ def test_a_slow_device_may_take_its_timeout() -> None:
 
 def test_where_the_log_is(tmp_path: Path) -> None:
     assert log_beside(tmp_path / "film.h5") == tmp_path.resolve() / "film.watchdog.jsonl"
-    assert log_beside(tmp_path) == tmp_path.resolve() / "watchdog.jsonl"
+    for folder in (tmp_path, tmp_path / "to be made", tmp_path / "night.2026"):
+        assert log_beside(folder) == folder.resolve() / "watchdog.jsonl"
 
 
 def test_it_loads_no_numerics() -> None:

@@ -102,6 +102,10 @@ def _living(path: Path) -> HostEntry | None:
         entry = HostEntry(**json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return None  # gone meanwhile, or of another version of this program
+    if not _is_there(entry.pid):  # another program may have got its port
+        with suppress(OSError):
+            path.unlink()
+        return None
     try:
         entry.connect().close()
     except ConnectionRefusedError:
@@ -112,6 +116,19 @@ def _living(path: Path) -> HostEntry | None:
     except OSError:
         return entry  # stopped or stuck, but not dead
     return entry
+
+
+def _is_there(pid: int) -> bool:
+    """Whether a process may exist; Windows has no such call that does no harm."""
+    if ON_WINDOWS:
+        return True
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:  # of another user
+        return True
+    return True
 
 
 def pick_host(command: str, run: str | Path | None = None, pid: int | None = None) -> HostEntry:

@@ -128,7 +128,8 @@ class Host:
 
     def __call__(self, event: Event) -> None:
         """Take in what happened, and tell whoever listens."""
-        self.board(event)
+        if not (isinstance(event, Notice) and event.code == "channel"):  # it was noted when said
+            self.board(event)
         if isinstance(event, RunStarted) and not self._has_run:
             self._has_run = True
             gc.freeze()  # the drivers of a series are loaded while it is open

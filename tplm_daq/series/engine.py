@@ -4,7 +4,7 @@ import itertools
 import threading
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -42,13 +42,14 @@ from tplm_daq.series.manifest import (
     MANIFEST,
     Entry,
     Manifest,
+    Result,
     read_manifest,
     write_manifest,
 )
 from tplm_daq.series.notify import call
 from tplm_daq.series.picture import draw_series
 from tplm_daq.series.points import check_series
-from tplm_daq.series.results import result_of, summarise, write_table
+from tplm_daq.series.results import SUMMARY, result_of, summarise, write_table
 from tplm_daq.session import begin, finish_complete, go_on, measure, stopping_on_signals
 from tplm_daq.store import Scan, read_scan
 from tplm_daq.store.files import sync_folder
@@ -137,6 +138,7 @@ class Series:
         self.watch = watch
         self.source = source
         self._before: Manifest | None = None
+        self._lost = ""
         self._manifest: Manifest | None = None
         self._scans: list[ScanPlan] = []
         self._observers: list[Observer] = []
@@ -181,9 +183,24 @@ class Series:
         Raises
         ------
         InputError
-            If there is no series in the folder.
+            If there is no series in the folder. Where only its manifest is missing or damaged,
+            the scan files are enough, if plan and profile are given.
         """
-        manifest = read_manifest(folder)
+        lost = ""
+        try:
+            manifest = read_manifest(folder)
+        except InputError as error:
+            files = sorted(path.name for path in Path(folder).glob("p[0-9]*.h5"))
+            if not files:
+                raise
+            if plan is None or profile is None:
+                way = f"tplm resume {folder} --plan PLAN --profile PROFILE goes by the scan files"
+                raise InputError(error.source, error.problem, way, error.key) from None
+            lost = f"{error.problem}; the series goes on by its scan files"
+            manifest = Manifest(
+                created=utc_now(), plan=to_toml(plan), profile=to_toml(profile),
+                simulated=bool(simulated), points=(), set_aside=tuple(files),
+            )  # fmt: skip
         path = Path(folder) / MANIFEST
         series = cls(
             plan or parse_series(manifest.plan, f"{path} (its plan)"),
@@ -195,7 +212,7 @@ class Series:
             watch=watch,
             source=folder,
         )
-        series._before = manifest
+        series._before, series._lost = manifest, lost
         return series
 
     # -- what may be asked -----------------------------------------------------------------
@@ -361,6 +378,8 @@ class Series:
         write_manifest(self.folder, self._manifest)
         done = sum(entry.state == "done" for entry in filled)
         self.emit(SeriesStarted(str(self.folder), len(filled), len(filled) - done))
+        if self._lost:
+            self.emit(Notice("warning", "manifest", self._lost))
         for name in left:
             words = f"{name} was measured with settings that the plan no longer asks for; it stays"
             self.emit(Notice("warning", "set-aside", words))
@@ -377,7 +396,7 @@ class Series:
             if left is not None:
                 self.emit(Notice("warning", "not-packed", left))
             result = old.result if old is not None and old.state == "done" else None
-            result = result or result_of(self.plan, read_scan(scan.path), self.profile)
+            result = result or self._result(read_scan(scan.path))
             changes |= {"state": "done", "message": "all visits measured", "result": result}
         return entry.model_copy(update=changes)
 
@@ -474,26 +493,45 @@ class Series:
     def _point_done(self, index: int, message: str) -> None:
         """Fit a finished point and write down what came out."""
         scan = read_scan(self.folder / self.manifest.points[index].file)
-        result = result_of(self.plan, scan, self.profile)
-        self._update(index, state="done", message=message, result=result)
-        write_table(self.folder, self.manifest.points)
+        self._update(index, state="done", message=message, result=self._result(scan))
+        self._write_table()
         self._tell_point(index, Ending.COMPLETED, message)
+
+    def _result(self, scan: Scan) -> Result | None:
+        """What a finished point says; None if that fails, to be tried again by `tplm resume`."""
+        try:
+            return result_of(self.plan, scan, self.profile)
+        except Exception as failure:  # noqa: BLE001 - what comes after it can still be measured
+            words = f"{scan.path.name} is measured, but could not be analysed: {sentence(failure)}"
+            self.emit(Notice("error", "result", words))
+            return None
+
+    def _write_table(self) -> None:
+        """Write the table; one that is open in a spreadsheet is no reason to end a night."""
+        try:
+            write_table(self.folder, self.manifest.points)
+        except OSError as failure:
+            words = f"{SUMMARY} could not be written ({sentence(failure)}); it is tried again later"
+            self.emit(Notice("warning", "summary", words))
 
     def _conclude(self, ending: Ending, message: str, error: Exception | None) -> SeriesOutcome:
         """The summary, the picture, and the last words."""
         points = self.manifest.points
         done = sum(entry.state == "done" for entry in points)
         summary, curve = summarise(points)
+        self._write_table()
         try:
-            write_table(self.folder, points)
             self._write(ending=ending.value, message=message, summary=summary)
+        except OSError as failure:
+            self.emit(Notice("error", "summary", f"the summary is not whole: {sentence(failure)}"))
+            if ending is Ending.COMPLETED:
+                ending, message, error = Ending.FAILED, sentence(failure), failure
+        try:
             if done:
                 title = f"{self.folder.name}, {self.manifest.created[:10]}"
                 draw_series(points, curve, self.folder, title)
-        except (OSError, InputError) as failure:
-            self.emit(Notice("error", "summary", f"the summary is not whole: {sentence(failure)}"))
-            if isinstance(failure, OSError) and ending is Ending.COMPLETED:
-                ending, message, error = Ending.FAILED, sentence(failure), failure
+        except Exception as failure:  # noqa: BLE001 - the last words matter more than a picture
+            self.emit(Notice("error", "summary", f"there is no new picture: {sentence(failure)}"))
         last = SeriesEnded(ending, message, done)
         self.emit(last)
         self._notify({**to_json(last), "points_planned": len(points), "summary": summary})
@@ -542,7 +580,8 @@ class Series:
             try:
                 observer(event)
             except Exception as error:  # noqa: BLE001 - nothing they do may end the series
-                self._observers.remove(observer)
+                with suppress(ValueError):  # the channel's thread may have been quicker
+                    self._observers.remove(observer)
                 name = getattr(observer, "__qualname__", type(observer).__name__)
                 words = f"{name} failed and is no longer told of events: {error}"
                 self.emit(Notice("error", "observer", words))

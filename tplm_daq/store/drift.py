@@ -27,7 +27,8 @@ class Drift:
         Its place relative to where the detector was aimed: what the last centring could not know.
     intensity : ndarray
         Brightness of the peak relative to the first reference revisit, linear between revisits.
-        What the drift of the place takes from the reference is put back. 1 with fewer than two.
+        What the drift of the place takes from the reference is put back. 1 with fewer than two,
+        NaN if the first counted nothing.
     """
 
     time_s: F64
@@ -138,7 +139,8 @@ def find_drift(
         rate = reference_counts / live_s[references]
         if sigma_um is not None:
             rate = rate / seen(np.array(reference_um) - off[references], sigma_um)
-        intensity = np.interp(time_s, time_s[references], rate / rate[0])
+        first = rate[0] if rate[0] > 0 else np.nan
+        intensity = np.interp(time_s, time_s[references], rate / first)
     known = np.isfinite(time_s)
     x, y, off_x, off_y, intensity = (
         np.where(known, values, np.nan) for values in (*(place - begin).T, *off.T, intensity)

@@ -257,6 +257,11 @@ class _Process:
 
 
 def log_beside(out: str | Path) -> Path:
-    """Where a watchdog writes what it did: beside a scan file, or in the folder of a series."""
+    """Where a watchdog writes what it did: beside a scan file, or in the folder of a series.
+
+    The folder of a series that begins is not there yet; a scan file ends in .h5.
+    """
     path = Path(out).resolve()
-    return path / "watchdog.jsonl" if path.is_dir() else path.with_suffix(".watchdog.jsonl")
+    if path.is_dir() or path.suffix.lower() != ".h5":
+        return path / "watchdog.jsonl"
+    return path.with_suffix(".watchdog.jsonl")
