@@ -297,6 +297,23 @@ def test_light_that_changes_is_told_once(tmp_path: Path, factor: float, told: in
         assert all("nW after visit" in words and "were set" in words for words in found)
 
 
+def test_light_that_comes_and_goes_within_a_dwell_is_not_kept(tmp_path: Path) -> None:
+    with rig("simulation.laser.noise_rms=0.0") as it:
+        laser, now_s = it.microscope.laser, it.microscope.clock.now_s
+
+        def flicker(event: Event) -> None:
+            if isinstance(event, VisitStarted) and event.visit.index == 2:
+                it.microscope.schedule(now_s() + 3.0, lambda: laser.set_power_fraction(0.3))
+                it.microscope.schedule(now_s() + 6.0, lambda: laser.set_power_fraction(1.0))
+
+        it.runner.subscribe(flicker)
+        plan = small_plan(dwell_s=10.0, excitation={"power_nw": 5.0})
+        outcome, scan = it.scan(plan, tmp_path / "a.h5")
+        assert outcome.ending is Ending.FAILED
+        assert "visit 2, which is not kept" in outcome.message
+        assert scan.stored.sum() == 2
+
+
 def test_an_observer_that_fails_is_dropped_and_told(tmp_path: Path) -> None:
     with rig() as it:
 

@@ -42,6 +42,7 @@ from tplm_daq.series import (
     scan_of,
 )
 from tplm_daq.store import frozen, read_scan
+from tplm_drivers import DeviceError
 
 
 def scans_of(folder: Path):
@@ -212,6 +213,22 @@ def test_a_device_that_vanishes_is_opened_again_and_the_point_goes_on(tmp_path) 
     assert bench.opened[0].laser.output_nw() == 0
 
 
+def test_a_first_opening_that_fails_does_not_cry_wolf(tmp_path) -> None:
+    """Whatever was opened before the device that failed was made dark by the opener."""
+    bench, tries = Bench(), iter([DeviceError("sample_stage", "does not answer")])
+
+    def opener(profile):
+        for error in tries:
+            raise error
+        return bench(profile)
+
+    outcome, events = run(tmp_path / "s", small_series(), opener)
+    assert outcome.ending is Ending.COMPLETED, outcome.message
+    (fault,) = notices(events, "fault")
+    assert "sample_stage: does not answer" in fault
+    assert "LASER" not in fault
+
+
 def broken(m) -> None:
     m.card.lose_sync()
 
@@ -249,8 +266,6 @@ def test_a_laser_that_may_be_on_ends_the_series(tmp_path) -> None:
         def __call__(self, profile):
             if self.opened:
                 self.opened.append(self.opened[0])
-                from tplm_drivers import DeviceError
-
                 raise DeviceError("laser", "does not answer")
             return super().__call__(profile)
 

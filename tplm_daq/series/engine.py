@@ -436,7 +436,9 @@ class Series:
             reached = self._instrument is not None
             self._close()
             self._failed_before = True
-            words = f"point {index} ({label}), attempt {attempt}: {tried.message}; {self._state}"
+            # what was opened in vain was made dark by the opener, which tells if it could not
+            dark = f"; {self._state}" if self._opened else ""
+            words = f"point {index} ({label}), attempt {attempt}: {tried.message}{dark}"
             self.emit(Notice("error", "fault", words))
             in_a_row = 1 if tried.visits else in_a_row + 1
             if in_a_row <= policy.retries and isinstance(tried.error, DeviceError):
@@ -450,7 +452,7 @@ class Series:
                 return Ending.FAILED, tried.message  # a full disk is full for every point
             if not reached:
                 return Ending.FAILED, f"the instrument cannot be opened: {tried.message}"
-            if not self._state.verified:
+            if self._opened and not self._state.verified:
                 return Ending.FAILED, f"the laser is not known to be off: {tried.message}"
             return None if policy.then == "skip" else (Ending.FAILED, tried.message)
 
