@@ -629,7 +629,22 @@ def consequence_of(fault: Fault, lines: list[dict[str, Any]]) -> str | None:
     return met
 
 
-def odd_visits(path: Path, *, centred: bool) -> list[str]:
+def blinked(lines: list[dict[str, Any]]) -> set[tuple[int, int]]:
+    """Point and visit in which room light came on: too short before its end to be looked at."""
+    found, point, visit = set(), -1, -1
+    for line in lines:
+        if line["event"] == "point-started":
+            point = line["index"]
+        elif line["event"] == "visit-started":
+            visit = line["visit"]["index"]
+        elif line["event"] == "visit-stored":
+            visit = -1
+        elif line.get("code") == "soak" and "room light" in line["message"]:
+            found.add((point, visit))
+    return found
+
+
+def odd_visits(path: Path, *, centred: bool) -> dict[int, str]:
     """Visits whose counts are not those of their place at the power recorded with them."""
     scan = read_scan(path)
     columns, plan = scan.columns, scan.plan
@@ -643,7 +658,7 @@ def odd_visits(path: Path, *, centred: bool) -> list[str]:
     live_s, power_nw = columns["live_s"], columns["power_nw"]
     # power is read at the end of a visit; it may have changed on the way
     before_nw = np.where(np.arange(plan.visit_count) == 0, power_nw, np.roll(power_nw, 1))
-    found = []
+    found: dict[int, str] = {}
     for (kind, _), rows in places.items():
         dark = live_s[rows] * dark_hz
         low, high, slack = dark, dark, 0.0
@@ -652,12 +667,12 @@ def odd_visits(path: Path, *, centred: bool) -> list[str]:
             ends = per_nw_s * live_s[rows] * np.array([before_nw[rows], power_nw[rows]])
             low, high = dark + ends.min(axis=0), dark + ends.max(axis=0)
             slack = 0.3 if centred else 0.12
-        found += [
-            f"{path.parent.name}/{path.name}, {kind} visit {row}: {counts[row]} counts, "
+        found |= {
+            row: f"{path.parent.name}/{path.name}, {kind} visit {row}: {counts[row]} counts, "
             f"{least:.0f} to {most:.0f} expected"
             for row, least, most in zip(rows, low, high, strict=True)
             if not least - _allowed(least, slack) <= counts[row] <= most + _allowed(most, slack)
-        ]
+        }
     return found
 
 
