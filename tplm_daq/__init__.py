@@ -18,9 +18,10 @@ from tplm_drivers import DeviceError
 if TYPE_CHECKING:
     from tplm_daq.api import Microscope, open_instrument
     from tplm_daq.runner import Runner
-    from tplm_daq.store import Scan, ScanMap, read_scan
+    from tplm_daq.store import Analysis, Scan, ScanMap, read_analyses, read_scan, save_analysis
 
 __all__ = [
+    "Analysis",
     "CrossScan",
     "DeviceError",
     "InputError",
@@ -35,16 +36,21 @@ __all__ = [
     "load_plan",
     "load_profile",
     "open_instrument",
+    "read_analyses",
     "read_scan",
+    "save_analysis",
 ]
 
 _ON_DEMAND = {
+    "Analysis": "store",
     "Microscope": "api",
     "Runner": "runner",
     "Scan": "store",
     "ScanMap": "store",
     "open_instrument": "api",
+    "read_analyses": "store",
     "read_scan": "store",
+    "save_analysis": "store",
 }
 """Loaded when asked for: `tplm emergency` must not wait for what it has no use for."""
 

@@ -8,13 +8,17 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from tplm_analysis import (
+    ApertureShape,
     FitWarning,
     Irf,
     MapFit,
     Method,
+    ModelChoice,
+    ModelComparison,
     PileUp,
     Revisits,
     TimeZero,
+    compare_models,
     find_irf,
     fit_map,
 )
@@ -25,16 +29,25 @@ from tplm_daq.store.scan import F64, Axis
 from tplm_daq.tables import csv_rows, ordinary_file
 
 
-class FitOptions(TypedDict, total=False):
-    """What a person may decide; see `tplm_analysis.fit_map`."""
+class TimeOptions(TypedDict, total=False):
+    """What a person may decide about time and background; see `tplm_analysis.fit_map`."""
 
     time_zero_ns: float | None
     t_range_ns: tuple[float, float] | None
     background_per_bin: float | None
     irf: Irf | None
     time_zero: TimeZero | None
+    mix_ages: bool
+
+
+class FitOptions(TimeOptions, total=False):
+    """What a person may decide; see `tplm_analysis.fit_map`."""
+
     pile_up: PileUp
     dead_time_ns: float | None
+    model: ModelChoice
+    aperture_um: float | None
+    aperture: ApertureShape
 
 
 def fit_table(
@@ -103,11 +116,7 @@ def fit_scan(
     InputError
         If the scan has no such map, or an option is not usable.
     """
-    unusable = None
-    if options.get("irf") is None and options.get("time_zero") != "decay":
-        options["irf"], unusable = _own_irf(scan)
-        if options["irf"] is None and unusable is not None:
-            options["time_zero"] = "decay"
+    unusable = _add_irf(scan, options)
     found, pulses = scan.map(axis), None
     words = []
     if drift:
@@ -133,6 +142,48 @@ def fit_scan(
         **options,
     )
     return replace(fit, warnings=(*fit.warnings, *words))
+
+
+def compare_table(
+    found: ScanMap, source: str | Path, **options: Unpack[TimeOptions]
+) -> ModelComparison:
+    """Say which model of profile and growth a map warrants; see `tplm_analysis.compare_models`.
+
+    Raises
+    ------
+    InputError
+        If the map or an option is not usable; it names ``source``.
+    """
+    try:
+        return compare_models(found.counts, found.x_um, found.t_ns, found.exposure_s, **options)
+    except ValueError as error:
+        raise InputError(source, str(error)) from None
+
+
+def compare_scan(
+    scan: Scan,
+    axis: Axis | None = None,
+    *,
+    drift: bool = False,
+    **options: Unpack[TimeOptions],
+) -> ModelComparison:
+    """Say which model a scan warrants, with the file's instrument response if it has one.
+
+    Parameters
+    ----------
+    drift : bool
+        Compare on the visits as `correct_drift` gives them.
+
+    Raises
+    ------
+    InputError
+        As in `fit_scan`.
+    """
+    _add_irf(scan, options)
+    found = scan.map(axis)
+    if drift:
+        found, _, _ = correct_drift(scan, found)
+    return compare_table(found, scan.path, **options)
 
 
 def correct_drift(scan: Scan, found: ScanMap) -> tuple[ScanMap, F64, FitWarning]:
@@ -223,6 +274,16 @@ def _drift_in_words(scan: Scan, off_um: F64, weight: F64, axis: Axis) -> FitWarn
     return FitWarning("drift-corrected", f"Corrected visit by visit: {'; '.join(parts)}.")
 
 
+def _add_irf(scan: Scan, options: TimeOptions) -> str | None:
+    """Let the fit use the scan's own instrument response; return why it is of no use."""
+    if options.get("irf") is not None or options.get("time_zero") == "decay":
+        return None
+    options["irf"], unusable = _own_irf(scan)
+    if unusable is not None:
+        options["time_zero"] = "decay"
+    return unusable
+
+
 def _own_irf(scan: Scan) -> tuple[Irf | None, str | None]:
     """The instrument response that a scan measured, or why it is of no use."""
     counts = scan.irf_counts()
@@ -235,6 +296,22 @@ def _own_irf(scan: Scan) -> tuple[Irf | None, str | None]:
             f"The instrument response in the file is of no use; the half maximum of the decay is "
             f"time zero instead. {error}"
         )
+
+
+def profile_aperture(scan: Scan) -> tuple[float, ApertureShape]:
+    """Return side or diameter (µm, sample plane) and shape of the area that a scan's detector saw.
+
+    Raises
+    ------
+    InputError
+        If the file holds no usable profile.
+    """
+    profile = scan.header.profile
+    if profile is None:
+        why = scan.header.profile_problem or "it holds no profile, which would know its aperture"
+        raise InputError(scan.path, why, "give --aperture-um and --aperture square or disc")
+    optics = profile.optics
+    return optics.detector_size_um / optics.magnification, optics.detector_shape
 
 
 def _places(scan: Scan, found: ScanMap) -> tuple[ScanMap, F64]:

@@ -5,7 +5,7 @@ from typing import Self
 
 import numpy as np
 
-from tplm_analysis import MapFit, fit_map
+from tplm_analysis import LiveMap, MapSoFar, warm_up
 from tplm_config import VisitKind
 from tplm_daq.events import Event, RunEnded, VisitMeasured
 from tplm_daq.store import Scan, project
@@ -17,10 +17,11 @@ FEWEST_POSITIONS = 5
 
 
 class LiveFit:
-    """An observer that keeps the newest fit of a running scan.
+    """An observer that keeps the newest fit of a running scan: D, and every time slice.
 
     The fit runs in a thread of its own and always takes the newest counts, so a slow fit makes
-    the answer older, never the measurement slower.
+    the answer older, never the measurement slower. It knows nothing of pile-up and of the
+    instrument response, which the analysis of the finished scan takes into account.
 
     Parameters
     ----------
@@ -35,12 +36,12 @@ class LiveFit:
         self._lock = threading.Lock()
         self._news = threading.Event()
         self._ended = threading.Event()
-        self._latest: MapFit | None = None
+        self._latest: MapSoFar | None = None
         self._failure: str | None = None
         self._thread = threading.Thread(target=self._work, name="live fit", daemon=True)
 
     @property
-    def latest(self) -> MapFit | None:
+    def latest(self) -> MapSoFar | None:
         """The newest fit, or None while there is none."""
         return self._latest
 
@@ -71,7 +72,15 @@ class LiveFit:
                 self._news.set()
 
     def _work(self) -> None:
+        try:
+            warm_up()
+            self._follow()
+        except Exception as error:  # noqa: BLE001 - told by `failure`; the scan goes on
+            self._failure = f"{type(error).__name__}: {error}"
+
+    def _follow(self) -> None:
         plan, t_ns = self._scan.plan, self._scan.header.t_ns
+        live: LiveMap | None = None
         while True:
             self._news.wait()
             # nobody reads faster than this, and the measurement wants the processor too
@@ -82,8 +91,5 @@ class LiveFit:
                 found = project(plan, self._counts, self._exposure_s, t_ns)
             if np.count_nonzero(found.exposure_s) < FEWEST_POSITIONS:
                 continue
-            try:
-                self._latest = fit_map(found.counts, found.x_um, found.t_ns, found.exposure_s)
-            except Exception as error:  # noqa: BLE001 - told by `failure`; the scan goes on
-                self._failure = f"{type(error).__name__}: {error}"
-                return
+            live = live or LiveMap(found.x_um, found.t_ns)
+            self._latest = live.update(found.counts, found.exposure_s)

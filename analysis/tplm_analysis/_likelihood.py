@@ -3,9 +3,11 @@
 The model of position i and slice k is::
 
     λ_ik = e_i [ a_k G(x_i - x0; v_k) + b w_k ]
-    G(u; v) = (1 - f) N(u; v) + f N(u; v + δ)
+    G(u; v) = (1 - f) N(u; v) + f N(u; v + δ)      one or two Gaussians
+    G(u; v) = Re w(z) / √(2π v), z = (u + iγ) / √(2v)      Voigt (S2)
 
-with N the normal density, e the exposure, w the bins in the slice and b the background. The
+with N the normal density, w(z) the Faddeeva function, e the exposure, w the bins in the slice and
+b the background. Diffusion widens the Gaussian part only, so δ and γ do not depend on time. The
 amplitudes a_k enter one slice each, so they are solved for slice by slice (the likelihood is
 concave in each) and removed from score and information by a Schur complement.
 """
@@ -15,10 +17,13 @@ import math
 import numpy as np
 
 from ._jit import jit
+from ._least_squares import faddeeva
 from .maps import FloatArray
 
 X0, B, WING, WING_UM2, FIRST_VARIANCE = 0, 1, 2, 3, 4
 """Places in the parameter vector; the parameters of v_k follow from `FIRST_VARIANCE` on."""
+LORENTZ = WING
+"""Place of γ (µm) when the profile is a Voigt; that of δ is then idle."""
 
 _SHAPE = 5  # x0, b, f, δ and v_k: what one slice sees
 _LOWEST = 0.9  # an amplitude may be negative down to this share of the background
@@ -59,6 +64,26 @@ def best_amplitude(
 
 
 @jit
+def _voigt_rows(u_um: FloatArray, e: FloatArray, v: float, gamma: float, jac: FloatArray) -> None:
+    """Fill in the Voigt profile and its derivatives by x0, γ and v.
+
+    With F(ζ) = w(ζ / √(2v)) / √(2πv) analytic in ζ = u + iγ, the profile is Re F, its derivative
+    by u Re F', by γ -Im F', and by v ½ Re F'' (the heat equation).
+    """
+    scale = 1.0 / math.sqrt(2.0 * v)
+    norm = scale / math.sqrt(math.pi)
+    for i in range(u_um.size):
+        z = complex(u_um[i] * scale, gamma * scale)
+        w = faddeeva(z)
+        first = -2.0 * z * w + 2j / math.sqrt(math.pi)
+        second = -2.0 * (w + z * first)
+        jac[5, i] = e[i] * norm * w.real
+        jac[0, i] = -e[i] * norm * scale * first.real
+        jac[2, i] = -e[i] * norm * scale * first.imag
+        jac[4, i] = 0.5 * e[i] * norm * scale * scale * second.real
+
+
+@jit
 def profile_likelihood(
     counts: FloatArray,
     x_um: FloatArray,
@@ -70,6 +95,7 @@ def profile_likelihood(
     amplitude: FloatArray,
     score: FloatArray,
     information: FloatArray,
+    voigt: bool,
 ) -> float:
     """Evaluate ln L, its score and the expected information at the best amplitudes.
 
@@ -82,7 +108,7 @@ def profile_likelihood(
     width : (slice,)
         Bins in each slice.
     theta : (4 + n,)
-        x0, b, f, δ, then the n parameters of the variance.
+        x0, b, f, δ, then the n parameters of the variance; for a Voigt x0, b, γ, idle, ….
     variance : (slice,)
         v_k in µm².
     slopes : (slice, n)
@@ -93,6 +119,8 @@ def profile_likelihood(
         Out: derivative of the profile likelihood.
     information : (4 + n, 4 + n)
         Out: expected information with every amplitude free.
+    voigt
+        Whether the profile is a Voigt.
 
     Returns
     -------
@@ -101,7 +129,7 @@ def profile_likelihood(
     """
     slices, positions = counts.shape
     x0, b, f, delta = theta[0], theta[1], theta[2], theta[3]
-    wings = f > 0.0
+    wings = f > 0.0 and not voigt
     n_theta = theta.size
     score[:] = 0.0
     information[:] = 0.0
@@ -111,25 +139,31 @@ def profile_likelihood(
     s = np.empty(_SHAPE + 1)
     m = np.empty((_SHAPE + 1, _SHAPE + 1))
     used = (0, 1, 4, 5, 2, 3)
-    n_used = 6 if wings else 4
+    n_used = 6 if wings else (5 if voigt else 4)
+    u_um = x_um - x0
     ln_l = 0.0
     for k in range(slices):
         v = variance[k]
         norm = 1.0 / math.sqrt(2.0 * math.pi * v)
         wide = v + delta
         wide_norm = 1.0 / math.sqrt(2.0 * math.pi * wide)
-        top = norm * (1.0 - f) + wide_norm * f
+        if voigt:
+            _voigt_rows(u_um, exposure, v, f, jac)
+            top = norm * faddeeva(complex(0.0, f / math.sqrt(2.0 * v))).real
+        else:
+            top = norm * (1.0 - f) + wide_norm * f
         lowest = -_LOWEST * b * width[k] / top
         counted = 0.0
         dark = 0.0
         bright = 0.0
         for i in range(positions):
-            u = x_um[i] - x0
+            u = u_um[i]
             e = exposure[i]
-            g = e * norm * math.exp(-0.5 * u * u / v)
-            jac[0, i] = g * u / v
-            jac[4, i] = 0.5 * g * (u * u / v - 1.0) / v
-            jac[5, i] = g
+            if not voigt:
+                g = e * norm * math.exp(-0.5 * u * u / v)
+                jac[0, i] = g * u / v
+                jac[4, i] = 0.5 * g * (u * u / v - 1.0) / v
+                jac[5, i] = g
             if wings:
                 h = e * wide_norm * math.exp(-0.5 * u * u / wide)
                 d_wide = 0.5 * h * (u * u / wide - 1.0) / wide
@@ -177,13 +211,13 @@ def profile_likelihood(
         keep = 0.0 if a <= lowest else 1.0 / m[5, 5]
         for p in range(n_theta):
             sp = min(p, 4)
-            if not wings and (sp == 2 or sp == 3):
+            if (sp == 2 and n_used < 5) or (sp == 3 and n_used < 6):
                 continue
             cp = slopes[k, p - 4] if p >= 4 else 1.0
             score[p] += cp * (s[sp] - m[sp, 5] * s[5] * keep)
             for q in range(n_theta):
                 sq = min(q, 4)
-                if not wings and (sq == 2 or sq == 3):
+                if (sq == 2 and n_used < 5) or (sq == 3 and n_used < 6):
                     continue
                 cq = slopes[k, q - 4] if q >= 4 else 1.0
                 information[p, q] += cp * cq * (m[sp, sq] - m[sp, 5] * m[sq, 5] * keep)

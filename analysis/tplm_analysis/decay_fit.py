@@ -1,27 +1,105 @@
-"""Lifetimes of a decay: exponentials, convolved with the instrument response."""
+"""Lifetimes of a decay: exponentials, a stretched one, or a prompt one with a delayed power law."""
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal, TypedDict, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.optimize import least_squares, nnls
-from scipy.special import kl_div
+from scipy.special import digamma, gamma
 
+from .decay_models import EXPONENTIAL, POWER_LAW, STRETCHED, DecayModel, Found, Shape
+from .fits import FitWarning
 from .irf import Irf, check_histogram
 from .maps import FloatArray
+from .results import Result
 
-_STARTS: dict[int, tuple[tuple[float, ...], ...]] = {
+_EXPONENTIALS: dict[int, tuple[tuple[float, ...], ...]] = {
     1: ((1.0,), (0.2,)),
     2: ((0.25, 1.5), (0.5, 5.0), (0.1, 1.0)),
     3: ((0.1, 0.7, 3.0), (0.3, 1.0, 6.0), (0.03, 0.4, 2.0)),
 }
 """Lifetimes to start from, in units of the mean arrival time."""
+_STRETCHED = ((0.9, 0.9), (0.5, 0.7), (0.15, 0.45))
+"""Lifetimes in that unit, and β."""
+_PROMPT_DELAYED = ((0.7, 0.7, 0.6), (0.3, 1.0, 1.5), (0.7, 3.0, 4.0), (0.2, 0.2, 0.3))
+"""Lifetime and t₁ in that unit, and p - 1."""
+_MISFIT = 4.0
+"""Standard deviations of χ² above what Poisson's law expects."""
 
 
-@dataclass(frozen=True, eq=False)
-class DecayFit:
+class DecayOptions(TypedDict, total=False):
+    """What every fit of a decay may be told; see `fit_decay`."""
+
+    period_ns: float | None
+    shift_ns: float | None
+    background_per_bin: float | None
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class DecayModelFit(Result, ABC):
+    """What the fits of all models of a decay have in common.
+
+    Attributes
+    ----------
+    model : str
+        "exponential", "two-exponential", "three-exponential", "stretched" or "prompt-delayed".
+    background_per_bin, background_stderr_per_bin : float
+        Flat background; the error is NaN if it was given or is at zero.
+    shift_ns, shift_stderr_ns : float
+        By how much the decay comes later than the response says; the error is NaN if it was given.
+    chi2, degrees : float, int
+        Pearson's χ² over all bins used, and the degrees of freedom.
+    deviance, free : float, int
+        -2 ln L against a model that hits every count, and the number of free parameters.
+    converged : bool
+        Whether a maximum of the likelihood was reached with light in every part, and every
+        parameter of the shape inside its limits and with an error smaller than itself. If not,
+        try a simpler model.
+    warnings : tuple of FitWarning
+        What to know before using the numbers.
+    t_ns, observed, predicted : (bin,) float64
+        Bins used, their counts, and the model.
+    """
+
+    CURVES: ClassVar[tuple[str, ...]] = ("t_ns", "observed", "predicted")
+
+    model: str
+    background_per_bin: float
+    background_stderr_per_bin: float
+    shift_ns: float
+    shift_stderr_ns: float
+    chi2: float
+    degrees: int
+    deviance: float
+    free: int
+    converged: bool
+    warnings: tuple[FitWarning, ...]
+    t_ns: FloatArray
+    observed: FloatArray
+    predicted: FloatArray
+
+    @abstractmethod
+    def _lines(self) -> list[str]:
+        """Name the lifetimes with their errors."""
+
+    def __str__(self) -> str:
+        lines = self._lines()
+        if math.isfinite(self.shift_stderr_ns):
+            lines.append(
+                f"the decay comes {self.shift_ns:.4g} ± {self.shift_stderr_ns:.2g} ns after the "
+                "response"
+            )
+        lines.append(
+            f"background {self.background_per_bin:.4g} counts per bin, "
+            f"χ² = {self.chi2:.0f} for {self.degrees} degrees of freedom"
+        )
+        return "\n".join([*lines, *(f"! {w}" for w in self.warnings)])
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class DecayFit(DecayModelFit):
     """Exponentials and a flat background, by Poisson maximum likelihood.
 
     Attributes
@@ -31,65 +109,100 @@ class DecayFit:
     photon_share, photon_share_stderr : (exponential,) float64
         Share of all photons of the decay, those beyond the range included: amplitude × lifetime
         over the sum. Without an IRF, of the photons after the first bin used.
-    background_per_bin, background_stderr_per_bin : float
-        Flat background.
-    chi2, degrees : float, int
-        Pearson's χ² over all bins used, and the degrees of freedom.
-    deviance : float
-        -2 ln L against a model that hits every count.
-    converged : bool
-        Whether a maximum of the likelihood was reached with light in every exponential, and every
-        lifetime inside its limits and with an error smaller than itself. If not, try fewer.
-    t_ns, observed, predicted : (bin,) float64
-        Bins used, their counts, and the model.
+    mean_lifetime_ns, mean_lifetime_stderr_ns : float
+        Mean time of emission: the lifetimes weighted by their photons.
     """
+
+    SOURCE: ClassVar[str] = "S2 (two, shares of photons), S4 (three); Poisson likelihood"
 
     lifetime_ns: FloatArray
     lifetime_stderr_ns: FloatArray
     photon_share: FloatArray
     photon_share_stderr: FloatArray
-    background_per_bin: float
-    background_stderr_per_bin: float
-    chi2: float
-    degrees: int
-    deviance: float
-    converged: bool
-    t_ns: FloatArray
-    observed: FloatArray
-    predicted: FloatArray
+    mean_lifetime_ns: float
+    mean_lifetime_stderr_ns: float
 
-    @property
-    def mean_lifetime_ns(self) -> float:
-        """Mean time of emission: the lifetimes weighted by their photons."""
-        return float(self.photon_share @ self.lifetime_ns)
-
-    def to_dict(self) -> dict[str, object]:
-        """Return the numbers, ready for `json.dumps`; None where one cannot be given."""
-        return {
-            name: _plain(getattr(self, name))
-            for name in (
-                "lifetime_ns", "lifetime_stderr_ns", "photon_share", "photon_share_stderr",
-                "mean_lifetime_ns", "background_per_bin", "background_stderr_per_bin", "chi2",
-                "degrees", "deviance", "converged",
-            )
-        }  # fmt: skip
-
-    def __str__(self) -> str:
+    def _lines(self) -> list[str]:
         rows = zip(
             self.lifetime_ns, self.lifetime_stderr_ns, self.photon_share, self.photon_share_stderr,
             strict=True,
         )  # fmt: skip
-        lines = [
+        return [
             f"τ = {tau:.4g} ± {error:.2g} ns, {share:.1%} ± {share_error:.1%} of the photons"
             for tau, error, share, share_error in rows
         ]
-        lines.append(
-            f"background {self.background_per_bin:.4g} counts per bin, "
-            f"χ² = {self.chi2:.0f} for {self.degrees} degrees of freedom"
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class StretchedFit(DecayModelFit):
+    """A exp(−(t/τ)^β) and a flat background, by Poisson maximum likelihood.
+
+    Attributes
+    ----------
+    lifetime_ns, lifetime_stderr_ns : float
+        τ.
+    beta, beta_stderr : float
+        β; below one the lifetimes are distributed.
+    mean_lifetime_ns, mean_lifetime_stderr_ns : float
+        Mean of the distributed lifetimes, τ/β Γ(1/β).
+    """
+
+    SOURCE: ClassVar[str] = "The project's own; Kohlrausch's function, Poisson likelihood"
+
+    lifetime_ns: float
+    lifetime_stderr_ns: float
+    beta: float
+    beta_stderr: float
+    mean_lifetime_ns: float
+    mean_lifetime_stderr_ns: float
+
+    def _lines(self) -> list[str]:
+        line = (
+            f"τ = {self.lifetime_ns:.4g} ± {self.lifetime_stderr_ns:.2g} ns, "
+            f"β = {self.beta:.4g} ± {self.beta_stderr:.2g}, "
+            f"mean {self.mean_lifetime_ns:.4g} ± {self.mean_lifetime_stderr_ns:.2g} ns"
         )
-        if not self.converged:
-            lines.append("! not converged: these exponentials do not describe the decay")
-        return "\n".join(lines)
+        return [line]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class PromptDelayedFit(DecayModelFit):
+    """A exp(−t/τ) + B (1 + t/t₁)^−p and a flat background, by Poisson maximum likelihood.
+
+    Attributes
+    ----------
+    lifetime_ns, lifetime_stderr_ns : float
+        τ of the prompt exponential.
+    exponent, exponent_stderr : float
+        p of the delayed power law, above one.
+    delayed_time_ns, delayed_time_stderr_ns : float
+        t₁, from which on the power law is a straight line in a double logarithmic plot.
+    prompt_fraction, prompt_fraction_stderr : float
+        Share of the exponential in the light that arrives from time zero to the last bin: what
+        comes later depends on where the power law ends.
+    """
+
+    SOURCE: ClassVar[str] = "S1, fig. 1d and S6, as one likelihood"
+
+    lifetime_ns: float
+    lifetime_stderr_ns: float
+    exponent: float
+    exponent_stderr: float
+    delayed_time_ns: float
+    delayed_time_stderr_ns: float
+    prompt_fraction: float
+    prompt_fraction_stderr: float
+
+    def _lines(self) -> list[str]:
+        prompt = (
+            f"prompt τ = {self.lifetime_ns:.4g} ± {self.lifetime_stderr_ns:.2g} ns, "
+            f"{self.prompt_fraction:.1%} ± {self.prompt_fraction_stderr:.1%} of the light in range"
+        )
+        delayed = (
+            f"delayed p = {self.exponent:.4g} ± {self.exponent_stderr:.2g}, "
+            f"t₁ = {self.delayed_time_ns:.4g} ± {self.delayed_time_stderr_ns:.2g} ns"
+        )
+        return [prompt, delayed]
 
 
 def fit_decay(
@@ -98,6 +211,9 @@ def fit_decay(
     irf: Irf | None = None,
     exponentials: Literal[1, 2, 3] = 1,
     period_ns: float | None = None,
+    *,
+    shift_ns: float | None = 0.0,
+    background_per_bin: float | None = None,
 ) -> DecayFit:
     """Fit a sum of exponentials and a flat background to a decay.
 
@@ -115,168 +231,237 @@ def fit_decay(
         How many.
     period_ns
         Time from pulse to pulse; the light that is left of all earlier pulses is then added.
+    shift_ns
+        By how much the decay comes later than the response says; None: to be found.
+    background_per_bin
+        Flat background, if it is known; None: to be found.
 
     Raises
     ------
     ValueError
         When there is nothing to fit, or the input is malformed.
     """
-    n, t = check_histogram(counts, t_ns)
-    if exponentials not in _STARTS:
+    if exponentials not in _EXPONENTIALS:
         raise ValueError(f"exponentials is 1, 2 or 3; not {exponentials}.")
+    shapes = (EXPONENTIAL,) * exponentials
+    model, mean = _prepare(
+        counts, t_ns, irf, shapes,
+        period_ns=period_ns, shift_ns=shift_ns, background_per_bin=background_per_bin,
+    )  # fmt: skip
+    starts = [[math.log(mean * tau) for tau in start] for start in _EXPONENTIALS[exponentials]]
+    found = model.fit(starts)
+    tau, photons, at = _parts(model, found)
+    share = photons / max(float(photons.sum()), 1e-300)
+    pull = (np.eye(exponentials) - share[:, None]) / max(float(photons.sum()), 1e-300)
+    rows = np.zeros((exponentials + 1, found.parameters.size))
+    rows[:-1, at] = pull
+    mean_lifetime = float(share @ tau)
+    rows[-1, at] = tau @ pull
+    rows[-1, :exponentials] = share * tau
+    errors = _propagate(found, rows)
+    known = bool(np.all(found.lit & (found.stderr[:exponentials] < 1)))
+    return DecayFit(
+        lifetime_ns=tau,
+        lifetime_stderr_ns=tau * found.stderr[:exponentials],
+        photon_share=share,
+        photon_share_stderr=np.where(found.lit, errors[:-1], np.nan),
+        mean_lifetime_ns=mean_lifetime,
+        mean_lifetime_stderr_ns=float(errors[-1]),
+        **_common(("exponential", "two-exponential", "three-exponential")[exponentials - 1],
+                  model, found, known),
+    )  # fmt: skip
+
+
+def fit_stretched_decay(
+    counts: ArrayLike, t_ns: ArrayLike, irf: Irf | None = None, **options: Unpack[DecayOptions]
+) -> StretchedFit:
+    """Fit a stretched exponential and a flat background to a decay.
+
+    Parameters
+    ----------
+    counts, t_ns, irf, **options
+        As for `fit_decay`. β is looked for from 0.2 to 2.
+
+    Raises
+    ------
+    ValueError
+        When there is nothing to fit, or the input is malformed.
+    """
+    model, mean = _prepare(counts, t_ns, irf, (STRETCHED,), **options)
+    found = model.fit([[math.log(mean * tau), math.log(beta)] for tau, beta in _STRETCHED])
+    tau, beta = np.exp(found.parameters[:2])
+    mean_lifetime = tau / beta * float(gamma(1 / beta))
+    row = np.zeros(found.parameters.size)
+    row[:2] = mean_lifetime, -mean_lifetime * (1 + float(digamma(1 / beta)) / beta)
+    return StretchedFit(
+        lifetime_ns=float(tau),
+        lifetime_stderr_ns=float(tau * found.stderr[0]),
+        beta=float(beta),
+        beta_stderr=float(beta * found.stderr[1]),
+        mean_lifetime_ns=float(mean_lifetime),
+        mean_lifetime_stderr_ns=float(_propagate(found, row)),
+        **_common("stretched", model, found, bool(np.all(found.stderr[:2] < 1))),
+    )
+
+
+def fit_prompt_delayed_decay(
+    counts: ArrayLike, t_ns: ArrayLike, irf: Irf | None = None, **options: Unpack[DecayOptions]
+) -> PromptDelayedFit:
+    """Fit a prompt exponential, a delayed power law and a flat background to a decay.
+
+    The power law and the background are alike at late times: give `background_per_bin` where the
+    bins before the pulse tell it.
+
+    Parameters
+    ----------
+    counts, t_ns, irf, **options
+        As for `fit_decay`.
+
+    Raises
+    ------
+    ValueError
+        When there is nothing to fit, or the input is malformed.
+    """
+    shapes = (EXPONENTIAL, POWER_LAW)
+    model, mean = _prepare(counts, t_ns, irf, shapes, **options)
+    found = model.fit(
+        [
+            [math.log(mean * tau), math.log(mean * start), math.log(excess)]
+            for tau, start, excess in _PROMPT_DELAYED
+        ]
+    )
+    span = float(model.t[-1] - (model.t[0] if irf is None else irf.centroid_ns)) + model.step / 2
+
+    def fraction(p: FloatArray) -> float:
+        light = [
+            one * float(shape.arrived(q, np.array(span)))
+            for one, shape, q in zip(p[model.curved : -1], shapes, model.split(p), strict=True)
+        ]
+        return float(light[0] / max(sum(light), 1e-300))
+
+    p = found.parameters
+    row = np.zeros(p.size)
+    for k in (0, 1, 2, model.curved, model.curved + 1):
+        by = np.zeros(p.size)
+        by[k] = 1e-5 * max(abs(p[k]), 1.0)
+        row[k] = (fraction(p + by) - fraction(p - by)) / (2 * by[k])
+    tau, start, excess = np.exp(p[:3])
+    errors = found.stderr[:3]
+    known = bool(found.lit.all() and np.all(errors[:2] < 1) and errors[2] * excess < 1 + excess)
+    return PromptDelayedFit(
+        lifetime_ns=float(tau),
+        lifetime_stderr_ns=float(tau * errors[0]),
+        exponent=float(1 + excess),
+        exponent_stderr=float(excess * errors[2]),
+        delayed_time_ns=float(start),
+        delayed_time_stderr_ns=float(start * errors[1]),
+        prompt_fraction=fraction(p),
+        prompt_fraction_stderr=float(_propagate(found, row)) if found.lit.all() else math.nan,
+        **_common("prompt-delayed", model, found, known),
+    )
+
+
+class _Common(TypedDict):
+    model: str
+    background_per_bin: float
+    background_stderr_per_bin: float
+    shift_ns: float
+    shift_stderr_ns: float
+    chi2: float
+    degrees: int
+    deviance: float
+    free: int
+    converged: bool
+    warnings: tuple[FitWarning, ...]
+    t_ns: FloatArray
+    observed: FloatArray
+    predicted: FloatArray
+
+
+def _prepare(
+    counts: ArrayLike,
+    t_ns: ArrayLike,
+    irf: Irf | None,
+    shapes: tuple[Shape, ...],
+    *,
+    period_ns: float | None = None,
+    shift_ns: float | None = 0.0,
+    background_per_bin: float | None = None,
+) -> tuple[DecayModel, float]:
+    """Check the input; return the model and the mean arrival time, ns."""
+    n, t = check_histogram(counts, t_ns)
     step = float(t[-1] - t[0]) / (t.size - 1)
     if irf is not None and (irf.t_ns.shape != t.shape or np.abs(irf.t_ns - t).max() > 0.01 * step):
         raise ValueError("t_ns must be the time bins of the instrument response.")
     if period_ns is not None and not t.size * step <= period_ns * 1.001 < math.inf:
         raise ValueError(f"The range of {t.size * step:.4g} ns is longer than the period.")
+    if irf is None and shift_ns != 0.0:
+        raise ValueError("shift_ns needs an instrument response to be counted from.")
+    if shift_ns is not None and not abs(shift_ns) < t.size * step:
+        raise ValueError("shift_ns must be shorter than the range.")
+    if background_per_bin is not None and not 0 <= background_per_bin < math.inf:
+        raise ValueError("background_per_bin must be a number, not negative.")
     if irf is None:
         first = int(np.argmax(n))
         n, t = n[first:], t[first:]
-    if n.size < 2 * exponentials + 8 or n.sum() < 100 * exponentials:
+    if n.size < 2 * len(shapes) + 8 or n.sum() < 100 * len(shapes):
         raise ValueError(
-            f"{n.sum():.0f} counts in {n.size} bins are too few for {exponentials} exponential(s)."
+            f"{n.sum():.0f} counts in {n.size} bins are too few for {len(shapes)} "
+            f"{'exponential' if set(shapes) == {EXPONENTIAL} else 'part'}(s)."
         )
-    model = _Model(n, t, step, irf, period_ns)
-    start_ns = t[0] if irf is None else irf.centroid_ns
+    start_ns = t[0] if irf is None else irf.centroid_ns + (shift_ns or 0.0)
     signal = n - np.median(n[-max(n.size // 10, 4) :])
     mean = float(signal @ (t - start_ns)) / max(float(signal.sum()), 1.0)
     mean = min(max(mean, step), float(t[-1] - t[0]))
-    fits = [model.fit(mean * np.array(start)) for start in _STARTS[exponentials]]
-    deviance, parameters, good = min(fits, key=lambda fit: fit[0])
-    return _result(model, parameters, deviance, good)
+    model = DecayModel(n, t, step, irf, period_ns, shapes, shift_ns, background_per_bin)
+    return model, mean
 
 
-class _Model:
-    """Expected counts of one histogram: K ln(lifetimes), K photon numbers, the background."""
+def _parts(model: DecayModel, found: Found) -> tuple[FloatArray, FloatArray, slice]:
+    """Return the lifetimes and photons of all exponentials, and where the photons stand."""
+    at = slice(model.curved, found.parameters.size - 1)
+    return np.exp(found.parameters[: model.curved - 1]), found.parameters[at], at
 
-    def __init__(
-        self, n: FloatArray, t: FloatArray, step: float, irf: Irf | None, period: float | None
-    ) -> None:
-        self.n, self.t, self.step, self.irf, self.period = n, t, step, irf, period
-        self.limits = (math.log(0.1 * step), math.log(100 * step * n.size))
 
-    def columns(self, log_tau: FloatArray) -> FloatArray:
-        """Return the light of one photon of each exponential in every bin; (exponential, bin)."""
-        return np.array([self._column(math.exp(value)) for value in log_tau])
+def _propagate(found: Found, rows: FloatArray) -> FloatArray:
+    """Return standard errors of what depends on the parameters by the rows."""
+    variance = np.einsum("...i,ij,...j->...", rows, found.covariance, rows)
+    return np.asarray(np.sqrt(np.maximum(variance, 0.0)))
 
-    def _column(self, tau: float) -> FloatArray:
-        lag = self.step / tau * np.arange(self.n.size)
-        fall = -math.expm1(-self.step / tau)
-        turn = math.inf if self.period is None else self.period / tau
-        left = -math.exp(-turn) / math.expm1(-turn)
-        if self.irf is None:  # what falls into a bin of light that began with the first one
-            return np.asarray((1 + left) * fall * np.exp(-lag))
-        # the same for light that began evenly spread over a bin; in its own bin some is missing
-        spread = tau / self.step * fall
-        later = spread * fall * np.exp(self.step / tau - lag)
-        column = self.irf.convolve(np.where(lag > 0, later, 1 - spread))
-        if left > 0:  # earlier pulses: every bin of the response has passed
-            since = (self.period or 0.0) - (self.t - self.t[0])
-            rest = float(self.irf.share @ np.exp(-since / tau)) * (1 + left)
-            column += rest * later
-        return column
 
-    def expected(self, p: FloatArray) -> FloatArray:
-        """Return the expected counts."""
-        k = p.size // 2
-        return np.asarray(np.maximum(p[k:-1] @ self.columns(p[:k]) + p[-1], 1e-9))
-
-    def slopes(self, p: FloatArray) -> FloatArray:
-        """Return the derivatives of the expected counts; (parameter, bin)."""
-        k, e = p.size // 2, 1e-4
-        by_tau = (self.columns(p[:k] + e) - self.columns(p[:k] - e)) / (2 * e)
-        flat = np.ones((1, self.n.size))
-        return np.concatenate([p[k:-1, None] * by_tau, self.columns(p[:k]), flat])
-
-    def fit(self, tau: FloatArray) -> tuple[float, FloatArray, bool]:
-        """Return deviance, parameters and whether they are a maximum, from given lifetimes."""
-        log_tau = np.clip(np.log(tau), self.limits[0] + 0.1, self.limits[1] - 0.1)
-        weight = 1 / np.sqrt(self.n + 1)
-        linear = np.vstack([self.columns(log_tau), np.ones(self.n.size)])
-        amplitude, _ = nnls((linear * weight).T, self.n * weight)
-        start = np.concatenate([log_tau, np.maximum(amplitude, 1e-3)])
-        k = tau.size
-        lowest = np.concatenate([np.full(k, self.limits[0]), np.zeros(k + 1)])
-        highest = np.concatenate([np.full(k, self.limits[1]), np.full(k + 1, np.inf)])
-
-        def residuals(p: FloatArray) -> FloatArray:
-            return _residuals(self.n, self.expected(p))
-
-        def jacobian(p: FloatArray) -> FloatArray:
-            return np.asarray((_residual_slope(self.n, self.expected(p)) * self.slopes(p)).T)
-
-        # the squares of these residuals are the deviance, so least squares is maximum likelihood
-        found = least_squares(
-            residuals,
-            start,
-            jacobian,
-            bounds=(lowest, highest),
-            x_scale=np.concatenate([np.ones(k), np.maximum(start[k:], 1.0)]),
-            max_nfev=200,
+def _common(name: str, model: DecayModel, found: Found, known: bool) -> _Common:
+    """Return what all results have."""
+    n, expected, shift = model.n, found.expected, model.curved - 1
+    chi2 = float(np.sum((n - expected) ** 2 / expected))
+    degrees = n.size - found.free
+    warnings = []
+    if not (known and found.inside):
+        words = "a part of it holds no light, is at a limit, or its error exceeds its value"
+        warnings.append(
+            FitWarning("not-converged", f"The counts do not determine this model: {words}.")
         )
-        inside = np.all(
-            (found.x[:k] > self.limits[0] + 0.01) & (found.x[:k] < self.limits[1] - 0.01)
+    excess = (chi2 - degrees) / math.sqrt(2 * n.size + float(np.sum(1 / expected)))
+    if excess > _MISFIT:
+        warnings.append(
+            FitWarning(
+                "misfit",
+                f"χ² is {excess:.0f} standard deviations above what counting noise allows: the "
+                "model, or the measured response with its own noise, does not describe the decay.",
+            )
         )
-        return 2 * float(found.cost), found.x, bool(found.success and inside)
-
-
-def _result(model: _Model, p: FloatArray, deviance: float, converged: bool) -> DecayFit:
-    """Return values and errors, shortest lifetime first."""
-    k = p.size // 2
-    order = np.argsort(p[:k])
-    p = np.concatenate([p[:k][order], p[k:-1][order], p[-1:]])
-    expected = model.expected(p)
-    # An amplitude or a background at its limit is not free, nor is the lifetime of no light.
-    lit = p[k:-1] > 1e-4 * float(p[k:-1].sum())
-    free = np.concatenate([lit, lit, p[-1:] > 1e-6])
-    covariance = np.zeros((p.size, p.size))
-    slopes = model.slopes(p)[free]
-    scale = np.concatenate([np.ones(k), np.maximum(p[k:], 1.0)])[free]
-    information = (slopes / expected) @ slopes.T * np.outer(scale, scale)
-    try:
-        found = np.linalg.inv(information) * np.outer(scale, scale)
-    except np.linalg.LinAlgError:
-        found = np.full_like(information, np.nan)
-    covariance[np.ix_(free, free)] = found
-    variance = np.diag(covariance)
-    variance = np.where(free & (variance > 0), variance, np.nan)
-    tau, photons = np.exp(p[:k]), p[k:-1]
-    share = photons / max(float(photons.sum()), 1e-300)
-    pull = (np.eye(k) - share[:, None]) / max(float(photons.sum()), 1e-300)
-    spread = np.einsum("ij,jk,ik->i", pull, covariance[k:-1, k:-1], pull)
-    known = lit & (variance[:k] < 1)
-    return DecayFit(
-        lifetime_ns=tau,
-        lifetime_stderr_ns=tau * np.sqrt(variance[:k]),
-        photon_share=share,
-        photon_share_stderr=np.where(lit, np.sqrt(np.maximum(spread, 0.0)), np.nan),
-        background_per_bin=float(p[-1]),
-        background_stderr_per_bin=float(np.sqrt(variance[-1])),
-        chi2=float(np.sum((model.n - expected) ** 2 / expected)),
-        degrees=model.n.size - int(free.sum()),
-        deviance=deviance,
-        converged=converged and bool(known.all()),
+    return _Common(
+        model=name,
+        background_per_bin=float(found.parameters[-1]),
+        background_stderr_per_bin=float(found.stderr[-1]),
+        shift_ns=float(found.parameters[shift]) * model.step,
+        shift_stderr_ns=float(found.stderr[shift]) * model.step,
+        chi2=chi2,
+        degrees=degrees,
+        deviance=found.deviance,
+        free=found.free,
+        converged=known and found.inside,
+        warnings=tuple(warnings),
         t_ns=model.t,
-        observed=model.n,
+        observed=n,
         predicted=expected,
     )
-
-
-def _plain(value: object) -> object:
-    """Return numbers as JSON has them."""
-    if isinstance(value, np.ndarray):
-        return [_plain(float(one)) for one in value]
-    return None if isinstance(value, float) and math.isnan(value) else value
-
-
-def _residuals(n: FloatArray, expected: FloatArray) -> FloatArray:
-    """Return signed roots of each bin's share of the deviance."""
-    return np.asarray(np.sign(n - expected) * np.sqrt(2 * np.maximum(kl_div(n, expected), 0.0)))
-
-
-def _residual_slope(n: FloatArray, expected: FloatArray) -> FloatArray:
-    """Return the derivative of the residuals by the expected counts."""
-    r = _residuals(n, expected)
-    near = np.abs(r) < 1e-3
-    exact = (1 - n / expected) / np.where(near, 1.0, r)
-    return np.asarray(np.where(near, -1 / np.sqrt(expected), exact))

@@ -1,22 +1,24 @@
 """What a fit returns: values a person reads, arrays a report draws."""
 
-import json
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .maps import FloatArray
+from .results import Result
 
 Method = Literal["global", "slices", "gaussian-msd", "voigt-davg", "moment"]
 Model = Literal["gaussian", "two-gaussian", "voigt", "moment"]
+ModelChoice = Literal["auto", "gaussian", "two-gaussian", "voigt"]
+ApertureShape = Literal["square", "disc"]
 PileUp = Literal["none", "coates"]
 TimeZero = Literal["decay", "half-maximum", "centroid"]
 
 
 @dataclass(frozen=True)
-class FitWarning:
+class FitWarning(Result):
     """Something the person at the table has to know about a number.
 
     Attributes
@@ -35,9 +37,12 @@ class FitWarning:
         """Whether it only says why a value is missing that most maps do not have."""
         return self.code in ("t-max", "alpha")
 
+    def __str__(self) -> str:
+        return f"{self.code}: {self.message}"
+
 
 @dataclass(frozen=True, eq=False)
-class MsdCurve:
+class MsdCurve(Result):
     """Mean square displacement over time, as the chosen method sees it.
 
     Attributes
@@ -50,6 +55,8 @@ class MsdCurve:
         The curve that D was read from; NaN where there is none.
     """
 
+    SOURCE: ClassVar[str] = "MSD(t) = σ²(t) − σ²(0): S1, S2 eq. 1; of the profile itself: S3"
+
     t_ns: FloatArray
     msd_um2: FloatArray
     stderr_um2: FloatArray
@@ -57,7 +64,27 @@ class MsdCurve:
 
 
 @dataclass(frozen=True, eq=False)
-class MapFit:
+class DiffusivityCurve(Result):
+    """D(t) = ½ dMSD/dt: half the slope of a line through all points of half a nanosecond (S3).
+
+    Attributes
+    ----------
+    since_zero_ns : (n,) float64
+        Middle of each half nanosecond after time zero, every 50 ps from 0.25 ns on. Neighbours
+        share nine tenths of their points, so their errors are not independent.
+    d_cm2_per_s, d_stderr_cm2_per_s : (n,) float64
+        D and its standard error; NaN where fewer than two slices lie.
+    """
+
+    SOURCE: ClassVar[str] = "S3, D(t) = dR²(t)/2dt"
+
+    since_zero_ns: FloatArray
+    d_cm2_per_s: FloatArray
+    d_stderr_cm2_per_s: FloatArray
+
+
+@dataclass(frozen=True, eq=False)
+class MapFit(Result):
     """Diffusivity and all that belongs to it. A value that cannot be given is None.
 
     Attributes
@@ -82,14 +109,21 @@ class MapFit:
         √(lifetime · D), as in S2.
     t_max_ns : float or None
         Time of the MSD's maximum after time zero; for `moment` that of D(t), as in S3.
-    warnings : tuple of FitWarning
-        What to know before using the numbers, and why a number is missing.
     time_zero_ns : float or None
         Time zero that was used, on the map's axis.
-    d_max_cm2_per_s : float or None
-        Early maximum of D(t); method `moment` only.
+    time_zero_from : str or None
+        Where time zero comes from: "decay half-maximum", "decay first bin" (no rising edge),
+        "irf half-maximum", "irf centroid", "given", or "first light" when the profile would have
+        had no width at the one that was found.
+    warnings : tuple of FitWarning
+        What to know before using the numbers, and why a number is missing.
+    d_max_cm2_per_s, d_max_stderr_cm2_per_s : float or None
+        Early maximum of D(t), S3; method `moment` only. The largest of several noisy values is
+        too large: compare it with its standard error.
     wing_fraction, wing_sigma0_nm : float or None
         Share of the light in the wider of two Gaussians, and its width at time zero.
+    lorentz_hwhm_nm : float or None
+        Half width of a Voigt's Lorentzian in the global fit, the same at all times.
     ln_likelihood : float or None
         ln L of the global model minus that of a model that hits every count.
     x_um : (position,) float64
@@ -102,11 +136,20 @@ class MapFit:
         Pooled counts, and what the global model expects; empty if there was nothing to fit.
     msd : MsdCurve or None
         The method's own MSD.
-    time_zero_from : str or None
-        Where time zero comes from: "decay half-maximum", "decay first bin" (no rising edge),
-        "irf half-maximum", "irf centroid", "given", or "first light" when the profile would have
-        had no width at the one that was found.
+    diffusivity : DiffusivityCurve or None
+        D(t); method `moment` only. Its long-time value, D_s of S3, is `d_cm2_per_s`, its early
+        maximum at `t_max_ns` is `d_max_cm2_per_s`.
     """
+
+    SOURCE: ClassVar[str] = (
+        "the project's own (global, slices); S1, σ²(t) of slices (gaussian-msd); S2, equation "
+        "2 (voigt-davg); S3, second moment (moment)"
+    )
+
+    CURVES: ClassVar[tuple[str, ...]] = (
+        "ln_likelihood", "x_um", "slice_t_ns", "sigma2_um2", "observed", "predicted", "msd",
+        "diffusivity",
+    )  # fmt: skip
 
     method: Method
     model: Model
@@ -120,8 +163,9 @@ class MapFit:
     lifetime_1e_ns: float | None
     diffusion_length_nm: float | None
     t_max_ns: float | None
-    warnings: tuple[FitWarning, ...]
     time_zero_ns: float | None
+    time_zero_from: str | None
+    warnings: tuple[FitWarning, ...]
     d_max_cm2_per_s: float | None
     wing_fraction: float | None
     wing_sigma0_nm: float | None
@@ -132,60 +176,56 @@ class MapFit:
     observed: FloatArray
     predicted: FloatArray
     msd: MsdCurve | None
-    time_zero_from: str | None = None
+    diffusivity: DiffusivityCurve | None = None
+    d_max_stderr_cm2_per_s: float | None = None
+    lorentz_hwhm_nm: float | None = None
 
-    def to_dict(self) -> dict[str, object]:
-        """Return the keys of ``tplm analyze --json``, ready for `json.dumps`."""
-        values: dict[str, object] = {name: getattr(self, name) for name in _JSON_KEYS}
-        values["warnings"] = [{"code": w.code, "message": w.message} for w in self.warnings]
-        return values
+    def to_dict(self, *, curves: bool = False) -> dict[str, object]:
+        """Return the keys of ``tplm analyze --json``.
 
-    def to_json(self) -> str:
-        """Return `to_dict` as one JSON object."""
-        return json.dumps(self.to_dict(), allow_nan=False)
+        What only some maps or methods have (the wings, D_max) is a key only where it was found.
+        """
+        values = super().to_dict(curves=curves)
+        return {
+            name: value
+            for name, value in values.items()
+            if curves or value is not None or name not in _SOMETIMES
+        }
 
     def __str__(self) -> str:
         lines = [
             (
-                f"D = {_pm(self.d_cm2_per_s, self.d_stderr_cm2_per_s)} cm²/s"
+                f"D = {pm(self.d_cm2_per_s, self.d_stderr_cm2_per_s)} cm²/s"
                 f"   ({self.method}, {self.model})"
             ),
             (
-                f"σ0 = {_number(self.sigma0_nm)} nm, centre {_number(self.center_um)} µm, "
-                f"background {_number(self.background_per_bin)} counts per bin"
+                f"σ0 = {number(self.sigma0_nm)} nm, centre {number(self.center_um)} µm, "
+                f"background {number(self.background_per_bin)} counts per bin"
             ),
             (
-                f"α = {_pm(self.alpha, self.alpha_stderr)}, 1/e lifetime "
-                f"{_number(self.lifetime_1e_ns)} ns, diffusion length "
-                f"{_number(self.diffusion_length_nm)} nm"
+                f"α = {pm(self.alpha, self.alpha_stderr)}, 1/e lifetime "
+                f"{number(self.lifetime_1e_ns)} ns, diffusion length "
+                f"{number(self.diffusion_length_nm)} nm"
             ),
-            f"time zero {_number(self.time_zero_ns)} ns ({self.time_zero_from or '–'})",
+            f"time zero {number(self.time_zero_ns)} ns ({self.time_zero_from or '–'})",
         ]
-        lines += [f"! {w.code}: {w.message}" for w in self.warnings if not w.is_remark]
+        if self.d_max_cm2_per_s is not None:
+            lines.append(
+                f"D_max = {pm(self.d_max_cm2_per_s, self.d_max_stderr_cm2_per_s)} cm²/s "
+                f"at {number(self.t_max_ns)} ns"
+            )
+        lines += [f"! {w}" for w in self.warnings if not w.is_remark]
         return "\n".join(lines)
 
 
-_JSON_KEYS = (
-    "method",
-    "model",
-    "d_cm2_per_s",
-    "d_stderr_cm2_per_s",
-    "sigma0_nm",
-    "center_um",
-    "background_per_bin",
-    "alpha",
-    "alpha_stderr",
-    "lifetime_1e_ns",
-    "diffusion_length_nm",
-    "t_max_ns",
-    "time_zero_ns",
-    "time_zero_from",
-    "warnings",
-)
+_SOMETIMES = (
+    "d_max_cm2_per_s", "d_max_stderr_cm2_per_s", "wing_fraction", "wing_sigma0_nm",
+    "lorentz_hwhm_nm",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
-class SliceFits:
+class SliceFits(Result):
     """One Poisson maximum-likelihood fit per time slice.
 
     The centre and the background (and wings, if the map has them) are shared: they come from the
@@ -210,6 +250,12 @@ class SliceFits:
     time_zero_ns : float or None
         Time zero that was used.
     """
+
+    SOURCE: ClassVar[str] = "the project's own: Poisson likelihood of each slice"
+    CURVES: ClassVar[tuple[str, ...]] = (
+        "t_ns", "amplitude", "amplitude_stderr", "sigma2_um2", "sigma2_stderr_um2", "msd_um2",
+        "msd_stderr_um2", "counts", "converged",
+    )  # fmt: skip
 
     t_ns: FloatArray
     amplitude: FloatArray
@@ -245,9 +291,11 @@ class Revisits:
     x_um: FloatArray | None = None
 
 
-def _number(value: float | None) -> str:
+def number(value: float | None) -> str:
+    """Write a number, or a dash where there is none."""
     return "–" if value is None else f"{value:.4g}"
 
 
-def _pm(value: float | None, error: float | None) -> str:
-    return _number(value) if error is None else f"{_number(value)} ± {error:.2g}"
+def pm(value: float | None, error: float | None) -> str:
+    """Write a number with its standard error, if it has one."""
+    return number(value) if error is None else f"{number(value)} ± {error:.2g}"

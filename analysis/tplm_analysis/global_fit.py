@@ -4,15 +4,33 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import voigt_profile
 
-from ._likelihood import FIRST_VARIANCE, WING, WING_UM2, X0, B, profile_likelihood
-from .maps import FloatArray, MapData
+from ._likelihood import FIRST_VARIANCE, LORENTZ, WING, WING_UM2, X0, B, profile_likelihood
+from .maps import FloatArray, IntArray, MapData
 
 D_UNIT = 0.1
 """1 cm²/s in µm²/ns."""
 
 _COARSE = 16
+_STRETCH_COUNTS = 1000
 _WIDEST_ALPHA = (0.05, 4.0)
+
+
+@dataclass(frozen=True, eq=False)
+class FreeWidths:
+    """A variance that is free in stretches of time: v_k = c_g(k) + the slope of a law.
+
+    Attributes
+    ----------
+    law_um2 : (slice,) float64
+        The law without its mean in each stretch.
+    stretch : (slice,) int64
+        Stretch each slice belongs to.
+    """
+
+    law_um2: FloatArray
+    stretch: IntArray
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +45,8 @@ class GlobalFit:
         Where σ² equals σ0².
     theta : (4 + n,) float64
         x0 (µm), b (counts per bin and row), f, δ (µm²), σ0² (µm²), then 2D (µm²/ns), or K and α.
+        With `voigt` γ (µm) is in the place of f; with `free_widths` c of every stretch in that of
+        the law's parameters.
     covariance : (4 + n, 4 + n) float64 or None
         From the Fisher information, every amplitude free; rows of fixed parameters are zero.
         None when the information is singular.
@@ -35,7 +55,11 @@ class GlobalFit:
     ln_likelihood : float
         ln L minus that of the saturated model.
     converged : bool
-        Whether a maximum was reached; background and wings may sit at their limits.
+        Whether a maximum was reached; background, wings and γ may sit at their limits.
+    voigt : bool
+        Whether the profile is a Voigt, its Lorentzian the same at all times.
+    free_widths : FreeWidths or None
+        When the variance follows no law.
     """
 
     data: MapData
@@ -45,16 +69,18 @@ class GlobalFit:
     amplitude: FloatArray
     ln_likelihood: float
     converged: bool
+    voigt: bool = False
+    free_widths: FreeWidths | None = None
 
     @property
-    def anomalous(self) -> bool:
-        """Whether the variance is σ0² + K t^α."""
-        return self.theta.size > FIRST_VARIANCE + 2
+    def free(self) -> list[int]:
+        """Places of the parameters that were free, those at a limit among them."""
+        return _free(self)
 
     @property
     def wings(self) -> bool:
         """Whether a second, wider Gaussian takes part."""
-        return bool(self.theta[WING] > 0)
+        return bool(self.theta[WING] > 0) and not self.voigt
 
     @property
     def background(self) -> float:
@@ -63,8 +89,11 @@ class GlobalFit:
         return 0.0 if b <= 1.001 * _least_background(self.data) else b
 
     def sigma2_um2(self, t_ns: FloatArray) -> FloatArray:
-        """Return the variance of the (narrower) Gaussian at times on the map's axis."""
-        return _variance(self.theta, t_ns - self.time_zero_ns)[0]
+        """Return the variance of the (narrower) Gaussian at times on the map's axis.
+
+        With `free_widths` at the times of the slices only.
+        """
+        return _variance(self.theta, t_ns - self.time_zero_ns, self.free_widths)[0]
 
     def stderr(self, index: int) -> float | None:
         """Return the standard error of one parameter, or None."""
@@ -74,8 +103,15 @@ class GlobalFit:
 
     def profile(self) -> FloatArray:
         """Return the normalised profile of every slice; (slice, position), 1/µm."""
-        variance = self.sigma2_um2(self.data.t_ns)
-        u2 = (self.data.x_um - self.theta[X0]) ** 2
+        variance = self.sigma2_um2(self.data.t_ns)[:, None]
+        return self.height(self.data.x_um - self.theta[X0], variance)
+
+    def height(self, u_um: FloatArray, variance: FloatArray) -> FloatArray:
+        """Return the profile at distances from its centre, 1/µm; both shapes broadcast."""
+        if self.voigt:
+            sigma = np.sqrt(variance)
+            return np.asarray(voigt_profile(u_um, sigma, self.theta[LORENTZ]), dtype=np.float64)
+        u2 = np.square(u_um)
         narrow = _normal(u2, variance)
         if not self.wings:
             return narrow
@@ -143,9 +179,29 @@ def add_wings(fit: GlobalFit) -> GlobalFit:
     return _maximise(fit.data, zero, rough.theta, free)
 
 
+def fit_voigt(fit: GlobalFit) -> GlobalFit:
+    """Fit a Voigt profile whose Gaussian part widens by 2Dt (S2) to the slices of a fit.
+
+    Parameters
+    ----------
+    fit
+        One Gaussian, or two: where the fit starts, with and without a part of the width in γ.
+    """
+    free = [*_core(fit), LORENTZ]
+    coarse = fit.data.pooled(1, _COARSE)
+    trials = []
+    for share in (0.05, 0.3, 0.8):
+        start = fit.theta.copy()
+        start[LORENTZ], start[WING_UM2] = share * math.sqrt(fit.theta[FIRST_VARIANCE]), 1.0
+        start[FIRST_VARIANCE] *= (1 - 0.5 * share) ** 2
+        trials.append(_maximise(coarse, fit.time_zero_ns, start, free, voigt=True))
+    best = max(trials, key=lambda known: known.ln_likelihood)
+    return _maximise(fit.data, fit.time_zero_ns, best.theta, free, voigt=True)
+
+
 def refit(fit: GlobalFit, data: MapData) -> GlobalFit:
     """Fit the same model to the map pooled in another way."""
-    return _maximise(data, fit.time_zero_ns, fit.theta, _free(fit))
+    return _maximise(data, fit.time_zero_ns, fit.theta, _free(fit), voigt=fit.voigt)
 
 
 def free_background(fit: GlobalFit) -> GlobalFit:
@@ -163,7 +219,39 @@ def free_exponent(fit: GlobalFit) -> GlobalFit:
     theta = np.append(fit.theta, alpha)
     theta[FIRST_VARIANCE + 1] = slope * middle ** (1 - alpha)
     free = [*_free(fit), FIRST_VARIANCE + 2]
-    return _maximise(fit.data, fit.time_zero_ns, theta, free)
+    return _maximise(fit.data, fit.time_zero_ns, theta, free, voigt=fit.voigt)
+
+
+def free_widths(fit: GlobalFit, stretches: int) -> GlobalFit:
+    """Free the variance in stretches of time of equal counts, the same profile otherwise.
+
+    Within a stretch the variance keeps the slope of `fit`, so that this contains `fit` and the
+    difference of their ln L tests its law and nothing else.
+
+    Parameters
+    ----------
+    fit
+        One law for all times.
+    stretches
+        How many at most; each gets 1000 counts or more.
+    """
+    decay = fit.data.decay
+    seen = np.cumsum(decay) - 0.5 * decay
+    wanted = max(1, min(stretches, int(decay.sum() / _STRETCH_COUNTS), decay.size))
+    # every stretch holds a slice, and they are numbered without a gap
+    _, stretch = np.unique(np.floor(seen / decay.sum() * wanted), return_inverse=True)
+    law = fit.sigma2_um2(fit.data.t_ns)
+    mean = stretch_means(law, decay, stretch)
+    widths = FreeWidths(law - mean[stretch], stretch.astype(np.int64))
+    theta = np.concatenate((fit.theta[:FIRST_VARIANCE], mean))
+    own = range(FIRST_VARIANCE, theta.size)
+    free = [*(i for i in _free(fit) if i < FIRST_VARIANCE), *own]
+    return _maximise(fit.data, fit.time_zero_ns, theta, free, voigt=fit.voigt, free_widths=widths)
+
+
+def stretch_means(values: FloatArray, counts: FloatArray, stretch: IntArray) -> FloatArray:
+    """Return the mean of each stretch, weighted by counts."""
+    return np.asarray(np.bincount(stretch, counts * values) / np.bincount(stretch, counts))
 
 
 def ln_likelihood_flat(data: MapData) -> float:
@@ -182,6 +270,22 @@ def information_at(
     """
     place = _evaluate(data, time_zero_ns, theta, np.zeros(data.t_ns.size))
     return place.information, place.amplitude
+
+
+def shift_of(fit: GlobalFit, data: MapData) -> FloatArray:
+    """Return how far the parameters of a fit move, to first order, on slightly changed data.
+
+    Parameters
+    ----------
+    fit
+        A maximum.
+    data
+        The same slices with positions or exposures a little different.
+    """
+    if fit.covariance is None:
+        return np.zeros(fit.theta.size)
+    place = _evaluate(data, fit.time_zero_ns, fit.theta, fit.amplitude, fit.voigt, fit.free_widths)
+    return np.asarray(fit.covariance @ place.score)
 
 
 def invert(information: FloatArray, free: list[int]) -> FloatArray | None:
@@ -217,13 +321,22 @@ def _free(fit: GlobalFit) -> list[int]:
     return [int(i) for i in np.flatnonzero(np.diag(fit.covariance))]
 
 
-def _normal(u2: FloatArray, variance: FloatArray) -> FloatArray:
-    v = variance[:, None]
+def _core(fit: GlobalFit) -> list[int]:
+    """Return the free parameters without those of the shape."""
+    return [i for i in _free(fit) if i not in (WING, WING_UM2)]
+
+
+def _normal(u2: FloatArray, v: FloatArray) -> FloatArray:
     return np.asarray(np.exp(-0.5 * u2 / v) / np.sqrt(2 * np.pi * v), dtype=np.float64)
 
 
-def _variance(theta: FloatArray, t: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Return v(t) and its derivatives by σ0² and 2D, or by σ0², K and α."""
+def _variance(
+    theta: FloatArray, t: FloatArray, widths: FreeWidths | None = None
+) -> tuple[FloatArray, FloatArray]:
+    """Return v(t) and its derivatives by σ0² and 2D, by σ0², K and α, or by every c."""
+    if widths is not None:
+        own = np.eye(theta.size - FIRST_VARIANCE)[widths.stretch]
+        return theta[FIRST_VARIANCE + widths.stretch] + widths.law_um2, own
     if theta.size == FIRST_VARIANCE + 2:
         return theta[4] + theta[5] * t, np.column_stack((np.ones_like(t), t))
     late = np.maximum(t, 1e-12)
@@ -237,7 +350,9 @@ def _least_background(data: MapData) -> float:
     return 0.5 / float(data.exposure.sum() * data.width.sum())
 
 
-def _limits(data: MapData, size: int) -> tuple[FloatArray, FloatArray]:
+def _limits(
+    data: MapData, size: int, voigt: bool = False, widths: FreeWidths | None = None
+) -> tuple[FloatArray, FloatArray]:
     """Return the lower and upper limits of the parameters."""
     span = float(data.x_um[-1] - data.x_um[0])
     rate = float(data.counts.sum() / (data.exposure.sum() * data.width.sum()))
@@ -245,7 +360,13 @@ def _limits(data: MapData, size: int) -> tuple[FloatArray, FloatArray]:
     # At no wings at all nothing tells how wide they are: the share stays a hair above zero.
     low = np.array([data.x_um[0], _least_background(data), 1e-4, 0.2 * smallest, smallest, -np.inf])
     high = np.array([data.x_um[-1], 2 * rate + low[B], 0.95, 9 * span**2, 9 * span**2, np.inf])
-    if size > low.size:
+    if voigt:
+        low[LORENTZ], high[LORENTZ] = 0.0, span
+    if widths is not None:
+        more = size - FIRST_VARIANCE
+        low = np.append(low[:FIRST_VARIANCE], np.full(more, smallest))
+        high = np.append(high[:FIRST_VARIANCE], np.full(more, 9 * span**2))
+    elif size > low.size:
         low, high = np.append(low, _WIDEST_ALPHA[0]), np.append(high, _WIDEST_ALPHA[1])
     return low, high
 
@@ -274,9 +395,14 @@ def _starts(data: MapData, background: float | None) -> list[FloatArray]:
 
 
 def _evaluate(
-    data: MapData, time_zero_ns: float, theta: FloatArray, amplitude: FloatArray
+    data: MapData,
+    time_zero_ns: float,
+    theta: FloatArray,
+    amplitude: FloatArray,
+    voigt: bool = False,
+    widths: FreeWidths | None = None,
 ) -> _Place:
-    variance, slopes = _variance(theta, data.t_ns - time_zero_ns)
+    variance, slopes = _variance(theta, data.t_ns - time_zero_ns, widths)
     score = np.empty(theta.size)
     information = np.empty((theta.size, theta.size))
     amplitude = amplitude.copy()
@@ -291,25 +417,34 @@ def _evaluate(
         amplitude,
         score,
         information,
+        voigt,
     )
     return _Place(theta, ln_l, score, information, amplitude)
 
 
 def _maximise(
-    data: MapData, time_zero_ns: float, start: FloatArray, free: list[int], *, rough: bool = False
+    data: MapData,
+    time_zero_ns: float,
+    start: FloatArray,
+    free: list[int],
+    *,
+    rough: bool = False,
+    voigt: bool = False,
+    free_widths: FreeWidths | None = None,
 ) -> GlobalFit:
     """Climb by damped Fisher scoring (Levenberg–Marquardt) inside the limits.
 
     `rough` stops within about 0.05 of the top of ln L, or after a few steps.
     """
     tolerance, steps = (0.1, 25) if rough else (1e-8, 80)
-    low, high = _limits(data, start.size)
+    low, high = _limits(data, start.size, voigt, free_widths)
     held = np.ones(start.size, dtype=bool)
     held[free] = False
     low, high = np.where(held, -np.inf, low), np.where(held, np.inf, high)
     t = data.t_ns - time_zero_ns
     smallest, largest = low[FIRST_VARIANCE], high[FIRST_VARIANCE]
-    here = _evaluate(data, time_zero_ns, np.clip(start, low, high), np.zeros(t.size))
+    start = np.clip(start, low, high)
+    here = _evaluate(data, time_zero_ns, start, np.zeros(t.size), voigt, free_widths)
     damping, converged, gain = 1e-4, False, math.inf
     moving = list(free)
     for _ in range(steps):
@@ -322,11 +457,11 @@ def _maximise(
             break
         gain = float(step @ here.score)
         theta = np.clip(here.theta + step, low, high)
-        variance = _variance(theta, t)[0]
+        variance = _variance(theta, t, free_widths)[0]
         if variance.min() < smallest or variance.max() > largest:
             damping = max(10 * damping, 1e-3)
         else:
-            there = _evaluate(data, time_zero_ns, theta, here.amplitude)
+            there = _evaluate(data, time_zero_ns, theta, here.amplitude, voigt, free_widths)
             # A tie within rounding counts as progress: large counts leave no more digits.
             if there.ln_l >= here.ln_l - 1e-13 * abs(float(data.counts.sum())):
                 here, damping = there, max(0.1 * damping, 1e-12)
@@ -349,6 +484,8 @@ def _maximise(
         here.amplitude,
         here.ln_l,
         converged and inside and covariance is not None,
+        voigt,
+        free_widths,
     )
 
 

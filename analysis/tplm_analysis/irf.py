@@ -3,13 +3,14 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.interpolate import CubicSpline
 
 from .maps import FloatArray
+from .results import Result
 
 _FEWEST = 1000
 _TAIL_SHARE = 0.99
@@ -18,7 +19,7 @@ _POINTS_PER_WIDTH = 4
 
 
 @dataclass(frozen=True, eq=False)
-class Irf:
+class Irf(Result):
     """An instrument response function.
 
     Attributes
@@ -41,6 +42,10 @@ class Irf:
     photons : float
         Counts without background.
     """
+
+    SOURCE: ClassVar[str] = "The project's own"
+
+    CURVES: ClassVar[tuple[str, ...]] = ("t_ns", "share")
 
     t_ns: FloatArray
     share: FloatArray
@@ -125,17 +130,19 @@ def find_irf(counts: ArrayLike, t_ns: ArrayLike) -> Irf:
 
     half, width = rise(pooled)
     half_stderr, width_stderr = _errors(rise, pooled)
+    # within its bins a narrow response may be anywhere, and of any shape
+    unresolved = step * merged / math.sqrt(12) if width < 2 * step * merged else 0.0
     arrived = np.maximum.accumulate(np.cumsum(signal)) / photons
     late = float(np.interp(_TAIL_SHARE, arrived, at + step / 2))
     return Irf(
         t_ns=t,
         share=share,
         half_maximum_ns=half,
-        half_maximum_stderr_ns=half_stderr,
+        half_maximum_stderr_ns=math.hypot(half_stderr, unresolved),
         centroid_ns=centroid,
-        centroid_stderr_ns=math.sqrt(variance) / photons,
+        centroid_stderr_ns=math.hypot(math.sqrt(variance) / photons, unresolved),
         fwhm_ns=width,
-        fwhm_stderr_ns=width_stderr,
+        fwhm_stderr_ns=math.hypot(width_stderr, unresolved),
         tail_ns=late - half,
         background_per_bin=background,
         photons=photons,

@@ -55,6 +55,11 @@ class MapData:
         return np.asarray(self.counts.sum(axis=1), dtype=np.float64)
 
     @property
+    def density(self) -> FloatArray:
+        """The decay as if every bin were as wide as the narrowest; no noisier than counts."""
+        return np.asarray(self.decay / self.width * self.width.min())
+
+    @property
     def spacing_um(self) -> float:
         """Mean distance of neighbouring positions."""
         return float(self.x_um[-1] - self.x_um[0]) / max(self.x_um.size - 1, 1)

@@ -4,12 +4,12 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from ._least_squares import CENTER, LORENTZ, OFFSET, SIGMA, fit_profiles
 from ._likelihood import FIRST_VARIANCE, X0, B
-from .fits import MsdCurve
-from .global_fit import GlobalFit
+from .fits import DiffusivityCurve, MsdCurve
+from .global_fit import D_UNIT, GlobalFit
 from .maps import FloatArray, MapData
 from .slices import SliceTable, line_through
 
@@ -17,6 +17,8 @@ _NEIGHBOURS = 25
 _LINE_NS = 3.0
 _LIFETIMES = 5.0
 _EARLY_NS = 1.0
+_WINDOW_NS = 0.5
+_STEP_NS = 0.05
 _SLICE_COUNTS = 1000
 
 
@@ -32,6 +34,8 @@ class Procedure:
     t_max_ns: float | None
     msd: MsdCurve
     d_max_um2_per_ns: float | None = None
+    d_max_stderr_um2_per_ns: float | None = None
+    diffusivity: DiffusivityCurve | None = None
 
 
 def gaussian_msd(data: MapData, shared: GlobalFit, window_ns: float = _LINE_NS) -> Procedure:
@@ -133,8 +137,8 @@ def moment(data: MapData, shared: GlobalFit, lifetime_ns: float | None) -> Proce
 
     S3 does not say how the background is removed; with it left in D comes out several times too
     large, so the background and centre of the global fit are used. D_s, the long-time value, is
-    half the slope from 1 ns after time zero to five lifetimes; D_max the steepest slope over half
-    a nanosecond before that.
+    half the slope from 1 ns after time zero to five lifetimes; D(t) half the slope over half a
+    nanosecond around t, and D_max its largest value before 1 ns, at t_max.
 
     Parameters
     ----------
@@ -171,12 +175,13 @@ def moment(data: MapData, shared: GlobalFit, lifetime_ns: float | None) -> Proce
     if fitted is not None:
         d, d_stderr = fitted[1] / 2, fitted[2] / 2
         line[late] = fitted[0] + fitted[1] * since[late]
-    d_max = t_max = None
-    for center in np.arange(0.25, _EARLY_NS + 1e-9, 0.05):
-        near = good & (np.abs(since - center) <= 0.25)
-        slope = line_through(since[near], msd[near], bars[near])
-        if slope is not None and (d_max is None or slope[1] / 2 > d_max):
-            d_max, t_max = slope[1] / 2, float(center)
+    curve = _diffusivity(since[good], msd[good], bars[good], stop)
+    early = np.where(curve.since_zero_ns <= _EARLY_NS + 1e-9, curve.d_cm2_per_s, np.nan)
+    d_max = d_max_stderr = t_max = None
+    if np.isfinite(early).any():
+        top = int(np.nanargmax(early))
+        d_max, t_max = float(early[top]) * D_UNIT, float(curve.since_zero_ns[top])
+        d_max_stderr = float(curve.d_stderr_cm2_per_s[top]) * D_UNIT
     return Procedure(
         d_um2_per_ns=d,
         d_stderr_um2_per_ns=d_stderr,
@@ -186,7 +191,67 @@ def moment(data: MapData, shared: GlobalFit, lifetime_ns: float | None) -> Proce
         t_max_ns=t_max,
         msd=MsdCurve(data.t_ns, msd, bars, line),
         d_max_um2_per_ns=d_max,
+        d_max_stderr_um2_per_ns=d_max_stderr,
+        diffusivity=curve,
     )
+
+
+def _diffusivity(
+    since: FloatArray, msd: FloatArray, bars: FloatArray, stop_ns: float
+) -> DiffusivityCurve:
+    """Return half the slope of the MSD, half a nanosecond at a time."""
+    last = min(float(since[-1]), stop_ns)
+    middle = np.arange(_WINDOW_NS / 2, last - _WINDOW_NS / 2 + 1e-9, _STEP_NS)
+    d, stderr = np.full(middle.size, np.nan), np.full(middle.size, np.nan)
+    for k, center in enumerate(middle):
+        near = np.abs(since - center) <= _WINDOW_NS / 2
+        slope = line_through(since[near], msd[near], bars[near])
+        if slope is not None:
+            d[k], stderr[k] = slope[1] / 2 / D_UNIT, slope[2] / 2 / D_UNIT
+    return DiffusivityCurve(middle, d, stderr)
+
+
+def coherence_sites(
+    since_zero_ns: ArrayLike, d_cm2_per_s: ArrayLike, t_max_ns: float, spacing_nm: float
+) -> float | None:
+    """Return the upper bound of the coherence length of S3, in sites.
+
+    L₀ ≤ √(∫₀^t_max D(t) dt) / a. Before its first point D is taken as constant.
+
+    Parameters
+    ----------
+    since_zero_ns, d_cm2_per_s : (n,)
+        D(t), as in ``fit.diffusivity`` of ``fit_map(…, method="moment")``; NaN is left out.
+    t_max_ns
+        Time of the maximum of D(t), ``fit.t_max_ns``.
+    spacing_nm
+        Distance a of neighbouring nanocrystals.
+
+    Returns
+    -------
+    float or None
+        None where the integral is negative, since noise outweighs the diffusion then.
+
+    Raises
+    ------
+    ValueError
+        When there is no D(t) up to t_max, or the spacing is not positive.
+    """
+    t, d = np.asarray(since_zero_ns, dtype=np.float64), np.asarray(d_cm2_per_s, dtype=np.float64)
+    if not (math.isfinite(spacing_nm) and spacing_nm > 0):
+        raise ValueError(f"spacing_nm must be a positive number; it is {spacing_nm}.")
+    if t.ndim != 1 or t.shape != d.shape or np.any(np.diff(t) <= 0) or np.any(t < 0):
+        raise ValueError("since_zero_ns and d_cm2_per_s must be lists of equal length, in order.")
+    known = np.isfinite(d)
+    t, d = t[known], d[known]
+    if t.size == 0 or not 0 < t_max_ns <= t[-1] + 1e-9:
+        raise ValueError(f"D(t) must be known up to t_max_ns, {t_max_ns} here.")
+    end = np.interp(t_max_ns, t, d)
+    inside = t < t_max_ns
+    times = np.concatenate(([0.0], t[inside], [t_max_ns]))
+    values = np.concatenate((d[:1], d[inside], [end]))
+    area_nm2 = 1e6 * D_UNIT * float(np.trapezoid(values, times))
+    return math.sqrt(area_nm2) / spacing_nm if area_nm2 >= 0 else None
 
 
 def poisson_slices(data: MapData, shared: GlobalFit) -> Procedure:

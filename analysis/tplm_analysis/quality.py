@@ -5,18 +5,24 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ._likelihood import FIRST_VARIANCE, WING, WING_UM2, X0, B
+from ._likelihood import FIRST_VARIANCE, LORENTZ, WING, WING_UM2, X0, B
 from .decay import find_time_zero
 from .fits import FitWarning, Revisits
 from .global_fit import D_UNIT, GlobalFit
 from .irf import Irf
 from .maps import FloatArray, MapData
 
-_EDGE_SHARE = 0.05
-_OFF_CENTRE = 0.15
+EDGE_SHARE = 0.05
+OFF_CENTRE = 0.15
 _PILE_UP = 0.01
 _DRIFT = 0.05
 _IRF_APART_NS = 0.5
+_EARLY_NS = 1.0
+_CLEARLY = 4.0
+_LATE_SHARE = 0.8
+_LEFT_OVER = 0.003
+_NARROWEST_NM, _WIDEST_NM = 5.0, 5e4
+_SHORTEST_NS = 1e-4
 
 
 def judge_positions(data: MapData) -> list[FitWarning]:
@@ -48,8 +54,9 @@ def judge_range(fit: GlobalFit) -> list[FitWarning]:
     light = np.maximum(fit.amplitude, 0)
     variance = float(light @ fit.sigma2_um2(data.t_ns) / light.sum())
     nearest = max(min(x0 - left, right - x0), 0.0)
-    share = _height(fit, variance, nearest) / _height(fit, variance, 0.0)
-    if share > _EDGE_SHARE:
+    nearer, peak = fit.height(np.array([nearest, 0.0]), np.array([variance]))
+    share = nearer / peak
+    if share > EDGE_SHARE:
         found.append(
             FitWarning(
                 "truncated-range",
@@ -59,7 +66,7 @@ def judge_range(fit: GlobalFit) -> list[FitWarning]:
             )
         )
     middle, half = 0.5 * (left + right), 0.5 * (right - left)
-    if abs(x0 - middle) > _OFF_CENTRE * half:
+    if abs(x0 - middle) > OFF_CENTRE * half:
         found.append(
             FitWarning(
                 "off-centre",
@@ -79,13 +86,6 @@ def judge_range(fit: GlobalFit) -> list[FitWarning]:
             )
         )
     return found
-
-
-def _height(fit: GlobalFit, variance: float, u: float) -> float:
-    """Return the height of the profile at a distance from its centre."""
-    f, wide = float(fit.theta[WING]), variance + float(fit.theta[WING_UM2])
-    narrow = (1 - f) * math.exp(-0.5 * u**2 / variance) / math.sqrt(variance)
-    return narrow + f * math.exp(-0.5 * u**2 / wide) / math.sqrt(wide)
 
 
 def judge_background(fit: GlobalFit, given: float | None, lr_given: float) -> list[FitWarning]:
@@ -133,9 +133,39 @@ def judge_background(fit: GlobalFit, given: float | None, lr_given: float) -> li
     return []
 
 
-def judge_model(single: GlobalFit, fit: GlobalFit) -> list[FitWarning]:
-    """Say when the profile is not one Gaussian, or not what was fitted at all."""
+def judge_units(sigma0_nm: float, t_ns: FloatArray) -> list[FitWarning]:
+    """Say when widths or times are those of no light microscope."""
+    words = []
+    if not _NARROWEST_NM <= sigma0_nm <= _WIDEST_NM:
+        words.append(f"σ0 = {sigma0_nm:.3g} nm (x_um must be in µm)")
+    if float(t_ns[-1] - t_ns[0]) < _SHORTEST_NS:
+        words.append(f"{float(t_ns[-1] - t_ns[0]):.3g} ns of time (t_ns must be in ns)")
+    if not words:
+        return []
+    return [FitWarning("units", f"Is the unit right? The map has {' and '.join(words)}.")]
+
+
+def judge_model(single: GlobalFit, fit: GlobalFit, *, widened: bool) -> list[FitWarning]:
+    """Say when the profile is not one Gaussian, or not what was fitted at all.
+
+    Parameters
+    ----------
+    single, fit
+        One Gaussian, and the profile that was chosen.
+    widened
+        Whether the error of D is widened by `misfit`; published procedures keep theirs.
+    """
     found = []
+    if fit.voigt:
+        found.append(
+            FitWarning(
+                "not-gaussian",
+                f"The profile is a Voigt: Lorentzian half width "
+                f"{1e3 * fit.theta[LORENTZ]:.0f} nm at all times, beside which the Gaussian part "
+                f"widens; ln L is {fit.ln_likelihood - single.ln_likelihood:.1f} above that of "
+                f"one Gaussian.",
+            )
+        )
     if fit.wings:
         wide = math.sqrt(fit.theta[FIRST_VARIANCE] + fit.theta[WING_UM2])
         d_one = single.theta[FIRST_VARIANCE + 1] / (2 * D_UNIT)
@@ -154,8 +184,9 @@ def judge_model(single: GlobalFit, fit: GlobalFit) -> list[FitWarning]:
             FitWarning(
                 "misfit",
                 f"The model does not describe the map: χ² is {widening**2:.2g} per degree of "
-                f"freedom. Look at the residuals. The error of D is widened {widening:.2g} times, "
-                f"but D itself may be off by more.",
+                f"freedom. Look at the residuals, and at what compare_models says. "
+                + (f"The error of D is widened {widening:.2g} times, but " if widened else "")
+                + "D itself may be off by more than its error.",
             )
         )
     return found
@@ -200,7 +231,7 @@ def judge_diffusivity(fit: GlobalFit) -> list[FitWarning]:
                 f"is, about {factor:.0f} times the counts would show it.",
             )
         )
-    if d < -3 * d_error:
+    if d < -2 * d_error:
         found.append(
             FitWarning(
                 "negative-d",
@@ -209,6 +240,83 @@ def judge_diffusivity(fit: GlobalFit) -> list[FitWarning]:
             )
         )
     return found
+
+
+def judge_previous_pulse(
+    data: MapData, fit: GlobalFit, irf: Irf | None, period_ns: float | None
+) -> list[FitWarning]:
+    """Say when light of earlier pulses is in the map.
+
+    It shows before time zero as light with a profile: what the flat background leaves of those
+    bins is compared with the profile of the latest slices (score test, 4 standard errors). A map
+    that begins at time zero shows nothing; then the light at the end of the period is what the
+    next pulse meets.
+
+    Parameters
+    ----------
+    data
+        The whole map.
+    fit
+        The fit whose D is reported.
+    irf
+        Instrument response, for how early its own light may come.
+    period_ns
+        Time between pulses when known.
+    """
+    zero = fit.time_zero_ns
+    before = data.t_ns < zero - (_EARLY_NS if irf is None else 2 * irf.fwhm_ns)
+    per_bin = np.maximum(fit.amplitude, 0) / fit.data.width
+    if np.count_nonzero(before) >= 4:
+        seen = data.counts[before].sum(axis=0)
+        flat = data.exposure * seen.sum() / data.exposure.sum()
+        width = float(data.width[before].sum())
+        oldest = float(fit.sigma2_um2(fit.data.t_ns)[-1])
+        u = data.x_um - fit.theta[X0]
+        for variance in (oldest, 2 * oldest):
+            shape = data.exposure * fit.height(u, np.array([variance]))
+            # the flat level is free too
+            shape -= data.exposure * shape.sum() / data.exposure.sum()
+            weighted = shape / np.maximum(flat, 1e-300)
+            error = math.sqrt(float(weighted @ shape))
+            if float(weighted @ (seen - flat)) > _CLEARLY * error > 0:
+                share = float(weighted @ (seen - flat)) / error**2 / width / float(per_bin.max())
+                return [_previous_pulse(f"before time zero, {share:.2%} of the brightest time")]
+    # an axis that runs on past the period is not that of the time since the pulse
+    span = float(data.t_ns[-1] - data.t_ns[0])
+    if period_ns is None or span > 1.05 * period_ns:
+        return []
+    since = fit.data.t_ns - zero
+    if data.t_ns[-1] - zero < _LATE_SHARE * period_ns:
+        return []
+    late = since >= min(_LATE_SHARE * period_ns, float(since[-1]))
+    light = np.maximum(fit.amplitude, 0)
+    left = float(light[late].sum() / fit.data.width[late].sum())
+    mean = float(light.sum() / fit.data.width.sum())
+    if left < _LEFT_OVER * mean:
+        return []
+    return [_previous_pulse(f"at the end of the period, {left / mean:.2%} of the mean")]
+
+
+def _previous_pulse(what: str) -> FitWarning:
+    return FitWarning(
+        "previous-pulse",
+        f"Light is left over from earlier pulses: there is a profile {what}. It is older and "
+        f"wider than the rest and lies under the whole decay, so D and α are off; lower the "
+        f"repetition rate.",
+    )
+
+
+def judge_empty_bins(empty: int) -> list[FitWarning]:
+    """Say when the histogram has gaps."""
+    if empty == 0:
+        return []
+    return [
+        FitWarning(
+            "empty-bins",
+            f"{empty} time bin(s) recorded nothing at all between bins with light, so they were "
+            f"dead and are left out. Check the timing card.",
+        )
+    ]
 
 
 def judge_pile_up(
@@ -274,7 +382,7 @@ def judge_irf(data: MapData, irf: Irf) -> list[FitWarning]:
     """Say when an instrument response cannot belong to the map."""
     if data.t_ns.size < 2 or not data.counts.any():
         return []
-    edge_ns, found = find_time_zero(data.t_ns, data.decay)
+    edge_ns, found = find_time_zero(data.t_ns, data.density)
     apart = irf.half_maximum_ns - edge_ns
     if not found or abs(apart) <= _IRF_APART_NS + irf.fwhm_ns:
         return []

@@ -1,12 +1,14 @@
 """The relaxation curve: how diffusion slows down when excitations come further apart (S1)."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.optimize import least_squares
 
 from .maps import FloatArray
+from .results import Result
 
 _STARTS = 40
 """Relaxation times tried before the best of them is refined."""
@@ -14,7 +16,7 @@ _LARGEST_CONDITION = 1e10
 
 
 @dataclass(frozen=True)
-class Relaxation:
+class Relaxation(Result):
     """D(Δt) = d_slow + amplitude · exp(−Δt / tau), by weighted least squares.
 
     Attributes
@@ -26,6 +28,8 @@ class Relaxation:
     chi2, degrees : float, int
         Weighted squares, and the degrees of freedom.
     """
+
+    SOURCE: ClassVar[str] = "S1, fig. 4a"
 
     d_slow_cm2_per_s: float
     d_slow_stderr_cm2_per_s: float

@@ -7,6 +7,7 @@ from numpy.typing import ArrayLike
 
 from ._likelihood import FIRST_VARIANCE, X0
 from .fits import SliceFits
+from .global_fit import GlobalFit
 from .maps import MapData, check_map
 from .slices import SliceTable
 from .study import NoDiffusion, study
@@ -57,28 +58,48 @@ def fit_slices(
     found = study(data, time_zero_ns, t_range_ns, background_per_bin)
     slices = data.pooled(pool_counts, data.t_ns.size) if pool_counts > 0 else data
     if isinstance(found, NoDiffusion):
-        return _no_slices(slices, found.time_zero_ns)
-    fit = found.fit
-    table = SliceTable(slices, fit)
+        return no_slices(slices, found.time_zero_ns)
+    return slice_fits(slices, found.fit)
+
+
+def slice_fits(data: MapData, fit: GlobalFit, start: SliceFits | None = None) -> SliceFits:
+    """Fit the slices of a map with everything shared taken from a global fit.
+
+    Parameters
+    ----------
+    data
+        The map, pooled or not.
+    fit
+        Where centre, background, wings and σ0² come from.
+    start
+        An earlier result for the same slices, to start from.
+    """
+    table = SliceTable(
+        data,
+        fit,
+        variance_start=None if start is None else start.sigma2_um2,
+        amplitude_start=None if start is None else start.amplitude * data.width,
+    )
     sigma2 = float(fit.theta[FIRST_VARIANCE])
     return SliceFits(
-        t_ns=slices.t_ns,
-        amplitude=table.amplitude / slices.width,
-        amplitude_stderr=table.amplitude_stderr / slices.width,
+        t_ns=data.t_ns,
+        amplitude=table.amplitude / data.width,
+        amplitude_stderr=table.amplitude_stderr / data.width,
         sigma2_um2=table.variance,
         sigma2_stderr_um2=table.variance_stderr,
         msd_um2=table.variance - sigma2,
         msd_stderr_um2=table.variance_stderr,
-        counts=slices.decay,
+        counts=data.decay,
         converged=table.converged,
         center_um=float(fit.theta[X0]),
         background_per_bin=fit.background,
         sigma0_nm=1e3 * math.sqrt(sigma2),
-        time_zero_ns=found.time_zero_ns,
+        time_zero_ns=fit.time_zero_ns,
     )
 
 
-def _no_slices(data: MapData, zero: float | None) -> SliceFits:
+def no_slices(data: MapData, zero: float | None) -> SliceFits:
+    """Return a result without a single fit, where there is no global one."""
     blank = np.full(data.t_ns.size, np.nan)
     return SliceFits(
         t_ns=data.t_ns,

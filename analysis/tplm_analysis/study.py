@@ -1,17 +1,20 @@
 """What both fits of a map begin with: the bins to use, time zero, and the global fit."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ._likelihood import FIRST_VARIANCE
-from .decay import find_time_zero
-from .fits import FitWarning, TimeZero
+from .ages import mean_age_ns
+from .decay import blurred_ns, find_time_zero
+from .fits import FitWarning, ModelChoice, TimeZero
 from .global_fit import (
     GlobalFit,
     add_wings,
     fit_gaussian,
+    fit_voigt,
     free_exponent,
     ln_likelihood_flat,
     refit,
@@ -19,10 +22,13 @@ from .global_fit import (
 from .irf import Irf
 from .maps import MapData
 
-_AFTER_EDGE_NS = 0.1
-_WINGS_GAIN = 3.0
 _SIGNAL_LR = 30.0
 _NARROWEST = 0.25
+_POSITIONS_FOR_SHAPE = 7  # two widths, two shares, a background: fewer cannot tell
+_EMPTY_RUN = 64
+_EMPTY_COUNTS = 25.0
+WINGS_GAIN = 3.0
+"""Δ ln L above which a profile richer than one Gaussian is used."""
 ALPHA_LR = 9.0
 """2 Δ ln L above which σ0² + K t^α is preferred to α = 1."""
 
@@ -34,9 +40,9 @@ class Study:
     Attributes
     ----------
     data : MapData
-        The whole map.
+        The whole map without its empty bins.
     used : MapData
-        The bins that take part, not pooled.
+        The bins that take part, not pooled; their times are those of their mean age if asked.
     time_zero_ns : float
         On the map's axis.
     time_zero_from : str
@@ -44,7 +50,9 @@ class Study:
     single : GlobalFit
         One Gaussian.
     fit : GlobalFit
-        One or two Gaussians, as the data ask for.
+        One or two Gaussians or a Voigt, as the data or the caller ask for.
+    empty_bins : int
+        Bins that recorded nothing while their neighbours did.
     """
 
     data: MapData
@@ -53,6 +61,7 @@ class Study:
     time_zero_from: str
     single: GlobalFit
     fit: GlobalFit
+    empty_bins: int
 
 
 @dataclass(frozen=True)
@@ -71,15 +80,21 @@ def study(
     background_per_bin: float | None,
     irf: Irf | None = None,
     time_zero: TimeZero = "decay",
+    *,
+    model: ModelChoice = "auto",
+    voigt: bool = False,
+    mix_ages: bool = False,
 ) -> Study | NoDiffusion:
-    """Choose the bins, fit one Gaussian, and a second if it helps.
+    """Choose the bins, fit one Gaussian, and a second if it helps, or the profile asked for.
 
     Parameters
     ----------
     data
         A checked map.
-    time_zero_ns, t_range_ns, background_per_bin, irf, time_zero
+    time_zero_ns, t_range_ns, background_per_bin, irf, time_zero, model, mix_ages
         As in `tplm_analysis.fit_map`.
+    voigt
+        Whether a Voigt may be tried where no Gaussian fits.
 
     Raises
     ------
@@ -89,10 +104,16 @@ def study(
     given = background_per_bin
     if given is not None and not (math.isfinite(given) and given >= 0):
         raise ValueError(f"background_per_bin must be zero or more; it is {given}.")
-    window = _window(data, time_zero_ns, t_range_ns, irf, time_zero)
+    whole, empty = data, empty_bins(data)
+    data = _without(data, empty)
+    window = _window(data, time_zero_ns, t_range_ns, irf, time_zero, mix_ages)
     if isinstance(window, FitWarning):
         return NoDiffusion(window)
     used, zero, source = window
+    if mix_ages:
+        ages = mean_age_ns(whole, None if time_zero == "decay" else irf, zero)
+        taken = np.isin(whole.t_ns, used.t_ns)
+        used = replace(used, t_ns=zero + ages[taken])
     if used.pooled().t_ns.size < 2:
         reason = FitWarning(
             "too-few-counts",
@@ -108,10 +129,63 @@ def study(
         if late.converged:
             single, zero, source = late, late.time_zero_ns, "first light"
     failure = _no_diffusion(single)
+    fit = single
+    rich = single.data.x_um.size >= _POSITIONS_FOR_SHAPE
+    if rich and (model == "voigt" or (voigt and _may_be_voigt(failure))):
+        fit = _as_voigt(single, used)
+        gained = fit.ln_likelihood > single.ln_likelihood + WINGS_GAIN
+        if model == "voigt" or (gained and _no_diffusion(fit) is None):
+            failure = _no_diffusion(fit)
+    elif failure is None and model == "auto":
+        single, fit = _with_wings(single, used)
+    elif failure is None and model == "two-gaussian" and rich:
+        fit = add_wings(single)
     if failure is not None:
         return NoDiffusion(failure, zero, source)
-    single, fit = _with_wings(single, used)
-    return Study(data, used, zero, source, single, fit)
+    return Study(data, used, zero, source, single, fit, int(empty.sum()))
+
+
+def empty_bins(data: MapData) -> NDArray[np.bool_]:
+    """Return the bins that recorded nothing although their neighbours are lit.
+
+    A gap in the histogram is dead time of the card, not darkness: it holds no background either.
+    A gap counts when as many bins (64 at most) on either side of it hold 25 counts. At the end of
+    the histogram those before it are carried on as an exponential. Dark bins before the light are
+    none.
+    """
+    found = np.zeros(data.t_ns.size, dtype=np.bool_)
+    decay = data.decay
+    lit = np.flatnonzero(decay)
+    gaps = np.diff(lit, append=decay.size) - 1
+    for k in np.flatnonzero(gaps):
+        start, stop = int(lit[k]) + 1, int(lit[k] + 1 + gaps[k])
+        n = min(stop - start, _EMPTY_RUN)
+        before = float(decay[max(start - n, 0) : start].sum())
+        if stop < decay.size:
+            expected = min(before, float(decay[stop : stop + n].sum()))
+        else:
+            earlier = float(decay[max(start - 2 * n, 0) : max(start - n, 0)].sum())
+            expected = before * min(1.0, before / max(earlier, 1.0))
+        found[start:stop] = expected > _EMPTY_COUNTS
+    return found
+
+
+def _without(data: MapData, empty: NDArray[np.bool_]) -> MapData:
+    if not empty.any():
+        return data
+    keep = ~empty
+    return replace(data, counts=data.counts[keep], t_ns=data.t_ns[keep], width=data.width[keep])
+
+
+def _may_be_voigt(failure: FitWarning | None) -> bool:
+    """Whether what failed is the shape of the profile."""
+    return failure is not None and failure.code == "not-converged"
+
+
+def _as_voigt(single: GlobalFit, used: MapData) -> GlobalFit:
+    """Return a Voigt on slices that are pooled with its own background."""
+    fit = fit_voigt(single)
+    return refit(fit, used.pooled(background=fit.background)) if fit.converged else fit
 
 
 def _window(
@@ -120,6 +194,7 @@ def _window(
     t_range_ns: tuple[float, float] | None,
     irf: Irf | None,
     time_zero: TimeZero,
+    mix_ages: bool,
 ) -> tuple[MapData, float, str] | FitWarning:
     """Return the bins to use, time zero and where that is from, or why nothing can be used."""
     if time_zero_ns is not None and not math.isfinite(time_zero_ns):
@@ -140,13 +215,13 @@ def _window(
         zero, edge, source = irf.time_zero_ns(time_zero), True, f"irf {time_zero}"
     else:
         irf = None
-        zero, edge = find_time_zero(data.t_ns, data.decay)
+        zero, edge = find_time_zero(data.t_ns, data.density)
         source = "decay half-maximum" if edge else "decay first bin"
     if time_zero_ns is not None:
         zero, edge, source = float(time_zero_ns), bool(time_zero_ns > data.t_ns[0]), "given"
-    start, stop = zero + (_AFTER_EDGE_NS if edge else 0.0), math.inf
+    start, stop = zero + (blurred_ns(data.t_ns, data.density) if edge else 0.0), math.inf
     if irf is not None:
-        start = irf.half_maximum_ns + irf.tail_ns
+        start = irf.half_maximum_ns + (0.0 if mix_ages else irf.tail_ns)
     if t_range_ns is not None:
         start, stop = t_range_ns
     used = data.between(start, stop)
@@ -193,18 +268,17 @@ def _no_diffusion(fit: GlobalFit) -> FitWarning | None:
 
 def _with_wings(single: GlobalFit, used: MapData) -> tuple[GlobalFit, GlobalFit]:
     """Return one Gaussian, and two if that is what the data say, on the same slices."""
-    # Two widths, two shares, a background: fewer than seven positions cannot tell.
-    if single.data.x_um.size < 7:
+    if single.data.x_um.size < _POSITIONS_FOR_SHAPE:
         return single, single
     both = add_wings(single)
     gain = both.ln_likelihood - single.ln_likelihood
-    if gain <= _WINGS_GAIN or both.stderr(FIRST_VARIANCE + 1) is None:
+    if gain <= WINGS_GAIN or both.stderr(FIRST_VARIANCE + 1) is None:
         return single, single
     # A variance that is not linear in time leaves residuals which wings would soak up.
     bent = free_exponent(single)
     if 2 * (bent.ln_likelihood - single.ln_likelihood) > ALPHA_LR:
         gain = free_exponent(both).ln_likelihood - bent.ln_likelihood
-    if gain <= _WINGS_GAIN:
+    if gain <= WINGS_GAIN:
         return single, single
     # What one Gaussian took for background may have been wings: pool again.
     pooled = used.pooled(background=both.background)

@@ -144,6 +144,10 @@ def expected_map(
     ValueError
         When a width, a count or the diffusivity makes no profile.
     """
+    numbers = (d_cm2_per_s, center_um, time_zero_ns, alpha, amplitude, background_fraction)
+    widths = (fwhm0_nm, wing_fwhm0_nm, bin_ns, response_fwhm_ns, wing_fraction, half_range_um)
+    if not np.isfinite([*numbers, *widths]).all():
+        raise ValueError("what a map is made of must be finite numbers.")
     if min(amplitude, background_fraction, wing_fraction, response_fwhm_ns) < 0:
         raise ValueError("amplitude, background, wings and response must not be negative.")
     if min(fwhm0_nm, wing_fwhm0_nm, bin_ns) <= 0 or min(positions, bins) < 1:
@@ -151,6 +155,10 @@ def expected_map(
     line: ArrayLike = np.linspace(-half_range_um, half_range_um, positions)
     x = np.asarray(line if x_um is None else x_um, dtype=np.float64)
     exposure = np.ones(x.size) if exposure_s is None else np.asarray(exposure_s, dtype=np.float64)
+    if exposure.shape != x.shape or not (np.isfinite(x).all() and np.isfinite(exposure).all()):
+        raise ValueError("x_um and exposure_s must be finite, one exposure for each position.")
+    if np.any(exposure < 0) or not np.any(exposure > 0):
+        raise ValueError("exposures must not be negative, nor all zero.")
     t = ((np.arange(bins) + 0.5) * bin_ns).astype(np.float64)
     since = np.maximum(t - time_zero_ns, 0.0)
     growth = 0.2 * d_cm2_per_s * since**alpha

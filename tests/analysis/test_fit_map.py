@@ -165,7 +165,8 @@ def test_no_warning_without_reason(arguments):
 def test_json(method):
     fit = run(8, method=method)
     values = json.loads(json.dumps(fit.to_dict(), allow_nan=False))
-    assert list(values) == JSON_KEYS
+    own = ["d_max_cm2_per_s", "d_max_stderr_cm2_per_s"] if method == "moment" else []
+    assert list(values) == [*JSON_KEYS, *own]
     assert values["method"] == method
     assert f"({method}, {fit.model})" in str(fit)
     assert fit.msd.msd_um2.shape == fit.msd.t_ns.shape == fit.msd.line_um2.shape
@@ -331,3 +332,24 @@ def test_strong_background_does_not_fake_precision():
         if fit.d_cm2_per_s is not None:
             z.append((fit.d_cm2_per_s - 0.038) / fit.d_stderr_cm2_per_s)
     assert np.std(z) < 2
+
+
+@pytest.mark.parametrize(
+    ("per_um", "per_ns", "warned"),
+    [(1, 1, False), (1e3, 1, True), (1e-3, 1, True), (1, 1e-9, True), (1, 1e3, False)],
+)
+def test_units_that_no_microscope_has(per_um, per_ns, warned):
+    film = ta.synthetic_map(2)
+    fit = ta.fit_map(film.counts, film.x_um * per_um, film.t_ns * per_ns)
+    assert ("units" in codes(fit)) == warned
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_widened_error_is_said_to_be_one(method):
+    film = ta.synthetic_map(2)
+    twice = ta.fit_map(4 * film.counts, film.x_um, film.t_ns, method=method)
+    word = next(w.message for w in twice.warnings if w.code == "misfit")
+    assert ("is widened" in word) == (method in ("global", "slices"))
+    if method == "slices":
+        once = ta.fit_map(film.counts, film.x_um, film.t_ns, method=method)
+        assert twice.d_stderr_cm2_per_s == pytest.approx(once.d_stderr_cm2_per_s, rel=0.15)

@@ -50,6 +50,13 @@ def test_exponential_tail(tail_share, tail_ns):
     assert irf.share == pytest.approx(share, abs=1e-7)
 
 
+def test_a_response_within_a_bin_is_known_to_the_bin():
+    counts = np.where(np.arange(100) == 30, 1e6, 0.0)
+    irf = ta.find_irf(counts, 0.5 * np.arange(100))
+    for error in (irf.half_maximum_stderr_ns, irf.centroid_stderr_ns, irf.fwhm_stderr_ns):
+        assert error == pytest.approx(0.5 / math.sqrt(12), rel=0.01)
+
+
 @pytest.mark.parametrize("tail_share", [0.0, 0.3])
 @pytest.mark.parametrize("photons", [3000, 1e5])
 @pytest.mark.parametrize("background", [0.0, 1.0])

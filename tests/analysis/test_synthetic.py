@@ -109,6 +109,21 @@ def test_bound_scales_with_counts():
     assert ta.cramer_rao(ta.expected_map(amplitude=4e4)) == pytest.approx(one / 2, rel=1e-9)
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"amplitude": np.nan},
+        {"d_cm2_per_s": np.inf},
+        {"x_um": [0.0, np.nan]},
+        {"exposure_s": np.zeros(41)},
+        {"exposure_s": np.ones(3)},
+    ],
+)
+def test_no_map_of_impossible_things(wrong):
+    with pytest.raises(ValueError, match="finite|zero"):
+        ta.expected_map(**wrong)
+
+
 def test_no_information_no_bound():
     with pytest.raises(ValueError, match="no information"):
         ta.cramer_rao(ta.expected_map(positions=2))

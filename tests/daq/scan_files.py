@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tplm_config import CardSettings, LineScan, ScanPlan
 from tplm_daq.events import VisitRecord
@@ -20,9 +21,10 @@ def write_counts(
     skip: tuple[int, ...] = (),
     sync_rate_hz: float = 2.5e6,
     per_bin: float = 5,
+    table: NDArray[Any] | None = None,
     **header: Any,
 ) -> Scan:
-    """A scan of random counts without the places in `skip`."""
+    """A scan of random counts, or those of a table by place, without the places in `skip`."""
     rng = np.random.default_rng(1)
     records = [
         VisitRecord(
@@ -36,7 +38,11 @@ def write_counts(
             temperature_k=math.nan,
             power_nw=math.nan,
             flags=frozenset(),
-            counts=rng.poisson(per_bin, plan.card.bins).astype(np.uint32),
+            counts=(
+                rng.poisson(per_bin, plan.card.bins)
+                if table is None
+                else table[visit.position_index]
+            ).astype(np.uint32),
         )
         for visit in plan.visits()
         if visit.position_index not in skip

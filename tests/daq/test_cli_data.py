@@ -10,8 +10,8 @@ import pytest
 from tests.daq.curve_files import decay, write_sdt
 from tests.daq.ptu_files import GENERIC, random_stream, write_ptu
 from tests.daq.scan_files import CARD, write_counts
-from tplm_analysis import synthetic_map
-from tplm_config import CrossScan
+from tplm_analysis import expected_map, synthetic_map
+from tplm_config import CardSettings, CrossScan, LineScan, load_profile
 from tplm_daq.cli import main
 from tplm_daq.store import read_scan
 from tplm_daq.tables import read_map
@@ -74,7 +74,8 @@ def test_analyze_prints_exactly_one_object(run: Any, film: Path) -> None:
 @pytest.mark.parametrize("method", ["slices", "gaussian-msd", "voigt-davg", "moment"])
 def test_analyze_by_every_method(method: str, run: Any, film: Path) -> None:
     found = json.loads(run("analyze", film, "--method", method, "--json")[0])
-    assert list(found) == KEYS
+    own = ["d_max_cm2_per_s", "d_max_stderr_cm2_per_s"] if method == "moment" else []
+    assert list(found) == [*KEYS, *own]
     assert found["method"] == method
     assert found["d_cm2_per_s"] == pytest.approx(0.02, rel=0.4)
 
@@ -87,6 +88,112 @@ def test_analyze_with_options_and_a_picture(run: Any, film: Path, tmp_path: Path
     assert "D = 0.0" in out
     assert f"report: {tmp_path / 'r.png'}" in out
     assert (tmp_path / "r.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("model", ["gaussian", "two-gaussian", "voigt"])
+def test_analyze_with_a_model(model: str, run: Any, tmp_path: Path) -> None:
+    film, picture = tmp_path / "film.npz", tmp_path / "r.png"
+    made = synthetic_map(
+        3, d_cm2_per_s=0.02, bins=200, bin_ns=0.1, amplitude=8e5, wing_fraction=0.2
+    )
+    np.savez(film, counts=made.counts, x_um=made.x_um, t_ns=made.t_ns)
+    found = json.loads(run("analyze", film, "--model", model, "--report", picture, "--json")[0])
+    assert found["model"] == model
+    assert ("lorentz_hwhm_nm" in found) is (model == "voigt")
+    assert ("wing_fraction" in found) is (model == "two-gaussian")
+    if model == "two-gaussian":  # as it was made
+        assert abs(found["d_cm2_per_s"] - 0.02) < 4 * found["d_stderr_cm2_per_s"] < 0.01
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_analyze_compares_models(run: Any, film: Path) -> None:
+    found = json.loads(run("analyze", film, "--compare-models", "--json")[0])
+    assert list(found) == [*KEYS, "models"]
+    assert found["models"]["warranted"] == "gaussian, linear"
+    assert len(found["models"]["scores"]) == 9
+    simplest = found["models"]["scores"][0]
+    assert simplest["d_cm2_per_s"] == pytest.approx(found["d_cm2_per_s"])
+    text, _ = run("analyze", film, "--compare-models")
+    assert "→ gaussian, linear" in text
+    assert found["models"]["reason"] in text
+
+
+@pytest.fixture
+def scan_of_film(tmp_path: Path) -> Path:
+    """A scan file of a film with D = 0.05 cm²/s, light from 0.5 ns on."""
+    card = CardSettings(time_bin_ps=100, range_ns=12)
+    plan = LineScan(half_range_um=2, positions=41, passes=1, card=card)
+    truth = expected_map(
+        d_cm2_per_s=0.05, amplitude=2e6, bins=card.bins, bin_ns=0.1, time_zero_ns=0.5
+    )
+    write_counts(
+        tmp_path / "film.h5", plan, table=truth.sample(3).counts, profile=load_profile("mit")
+    )
+    return tmp_path / "film.h5"
+
+
+def test_analyze_takes_the_aperture_off(run: Any, scan_of_film: Path) -> None:
+    """0.1 µm is 50 µm seen at 495 times, the detector of this profile."""
+    plain = json.loads(run("analyze", scan_of_film, "--json")[0])
+    aperture = {
+        "square": (("--aperture-um", 0.1), 1 / 12),
+        "disc": (("--aperture-um", 0.1, "--aperture", "disc"), 1 / 16),
+        "profile": (("--aperture", "profile"), (50 / 49.5) ** 2 / 12),
+    }
+    for name, (options, share) in aperture.items():
+        found = json.loads(run("analyze", scan_of_film, *options, "--json")[0])
+        assert found["d_cm2_per_s"] == plain["d_cm2_per_s"], name
+        taken_nm2 = plain["sigma0_nm"] ** 2 - found["sigma0_nm"] ** 2
+        assert taken_nm2 == pytest.approx(share * 100**2), name
+
+
+def test_analyze_counts_ages(run: Any, scan_of_film: Path) -> None:
+    """Bins of 100 ps: their light is younger than their middle."""
+    plain, mixed = (
+        json.loads(run("analyze", scan_of_film, "--time-zero-ns", 0.5, *more, "--json")[0])
+        for more in ((), ("--mix-ages",))
+    )
+    assert mixed["sigma0_nm"] != plain["sigma0_nm"]
+    assert mixed["d_cm2_per_s"] == pytest.approx(plain["d_cm2_per_s"], rel=0.01)
+
+
+def test_everything_is_kept(run: Any, scan_of_film: Path) -> None:
+    options = ("--model", "voigt", "--compare-models", "--aperture", "profile", "--mix-ages")
+    text, _ = run("analyze", scan_of_film, *options, "--save-as", "mine")
+    assert "kept in the file as: mine, model-comparison-1" in text
+    again = json.loads(run("analyze", scan_of_film, *options, "--save", "--json")[0])
+    assert (again["saved_as"], again["models_saved_as"]) == ("global-1", "model-comparison-2")
+    kept = json.loads(run("inspect", scan_of_film, "--json")[0])["analyses"]
+    assert [one["name"] for one in kept[:2]] == ["mine", "model-comparison-1"]
+    for one in kept:
+        settings = one["settings"]
+        assert (settings["model"], settings["mix_ages"]) == ("voigt", True)
+        assert settings["aperture_um"] == pytest.approx(50 / 495)
+    assert kept[0]["values"]["lorentz_hwhm_nm"] == pytest.approx(again["lorentz_hwhm_nm"])
+    assert kept[1]["values"]["warranted"] == again["models"]["warranted"]
+
+
+def test_a_response_of_no_use_is_not_used_for_the_comparison_either(
+    run: Any, scan_of_film: Path, tmp_path: Path
+) -> None:
+    """Its edge is nanoseconds away from that of the decay."""
+    t_ns = read_scan(scan_of_film).header.t_ns
+    counts = np.round(1e4 * np.exp(-0.5 * ((t_ns - 6) / 0.2) ** 2))
+    np.savez(tmp_path / "irf.npz", t_ns=t_ns, counts=counts)
+    options = ("--irf", tmp_path / "irf.npz", "--compare-models", "--json")
+    found = json.loads(run("analyze", scan_of_film, *options)[0])
+    assert "irf" in [one["code"] for one in found["warnings"]]
+    assert found["models"]["time_zero_ns"] == found["time_zero_ns"]
+    simplest = found["models"]["scores"][0]
+    assert simplest["d_cm2_per_s"] == pytest.approx(found["d_cm2_per_s"])
+
+
+def test_an_imported_file_knows_no_aperture(refused: Any, tmp_path: Path) -> None:
+    write_counts(tmp_path / "a.h5")
+    words = refused("analyze", tmp_path / "a.h5", "--aperture", "profile")
+    assert "a.h5: it holds no profile" in words
+    pile_up = ("--pile-up", "coates", "--compare-models")
+    assert "without --pile-up" in refused("analyze", tmp_path / "a.h5", *pile_up)
 
 
 def test_analyze_a_scan_along_an_axis(run: Any, refused: Any, film: Path, tmp_path: Path) -> None:
@@ -109,6 +216,16 @@ def test_analyze_a_scan_along_an_axis(run: Any, refused: Any, film: Path, tmp_pa
         (("--report", "no/folder/r.png"), "the folder no/folder does not exist"),
         (("--report", "r.txt"), "r.txt"),
         (("--axis", "z"), "'z' is not one of 'x', 'y'"),
+        (("--model", "lorentz"), "'lorentz' is not one of 'auto', 'gaussian'"),
+        (("--model", "voigt", "--method", "slices"), 'model "voigt" needs method "global"'),
+        (("--aperture-um", -1), "-1.0 is not in the range x>=0"),
+        (("--aperture", "disc"), "--aperture: the size is missing; add --aperture-um"),
+        (("--aperture", "profile"), "only a scan file (.h5) holds a profile"),
+        (("--aperture", "profile", "--aperture-um", 1), "leave --aperture-um out"),
+        (("--two-d", "--model", "voigt"), "--two-d: it goes with"),
+        (("--two-d", "--compare-models"), "--two-d: it goes with"),
+        (("--two-d", "--mix-ages"), "--two-d: it goes with"),
+        (("--two-d", "--aperture-um", 0.1), "--two-d: it goes with"),
         (("--colour", "red"), "No such option"),
     ],
 )

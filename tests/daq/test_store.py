@@ -419,17 +419,17 @@ def test_visits_stored_while_resume_waits_for_its_turn_are_not_lost(
     """Another run stores visits and packs the file between our first look and our lock."""
     path = tmp_path / "a.h5"
     plan = write(path, range(5))
-    real = store_writer._lock
+    real = store_writer.take_lock
 
     def other_run_first(wanted: Path) -> filelock.BaseFileLock:
-        monkeypatch.setattr(store_writer, "_lock", real)
+        monkeypatch.setattr(store_writer, "take_lock", real)
         with ScanWriter.resume(path) as writer:
             for index in range(5, 12):
                 writer.write(record(plan, index))
             writer.finish()
         return real(wanted)
 
-    monkeypatch.setattr(store_writer, "_lock", other_run_first)
+    monkeypatch.setattr(store_writer, "take_lock", other_run_first)
     with ScanWriter.resume(path) as writer:
         assert [visit.index for visit in writer.todo] == [12, 13]
     assert read_scan(path).stored.sum() == 12

@@ -33,6 +33,8 @@ COMMANDS = {
     "profiles": "inspect.profiles",
     "calibrate": "calibrate.calibrate_",
     "analyze": "data.analyze",
+    "decay": "decay.decay",
+    "inspect": "data.inspect",
     "import": "data.import_",
     "export": "data.export",
     "simulate": "physics.simulate",

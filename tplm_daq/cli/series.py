@@ -38,7 +38,13 @@ from tplm_daq.host import Host
 from tplm_daq.series import Forecast, Series, SeriesOutcome, forecast
 from tplm_daq.series.engine import LOG
 from tplm_daq.series.picture import PICTURE
-from tplm_daq.series.results import SUMMARY, relaxation_of
+from tplm_daq.series.results import (
+    SUMMARY,
+    arrhenius_of,
+    relaxation_of,
+    swept_alone,
+    trend_of,
+)
 from tplm_daq.session import stopping_on_signals
 from tplm_daq.watchdog import Watchdog
 
@@ -212,6 +218,12 @@ def _in_words(series: Series, outcome: SeriesOutcome) -> str:
     curve, why = relaxation_of(points)
     if curve is not None or why:
         lines.append(f"relaxation: {curve or why}")
+    swept = swept_alone(points)
+    if swept is not None:
+        lines.append(f"against {swept}: {trend_of(points, swept)}")
+    if swept == "temperature_k":
+        activation, why = arrhenius_of(points)
+        lines.append(f"activation: {activation or why}")
     lines.append(f"left in {series.folder}: {SUMMARY}, {PICTURE}, {LOG}, one .h5 for each point")
     return "\n".join(lines)
 

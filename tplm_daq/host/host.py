@@ -18,7 +18,7 @@ from tplm_daq.host.status import Status, StatusBoard
 from tplm_daq.wall import utc_now
 
 if TYPE_CHECKING:  # it takes a second to load, and `tplm emergency` must not wait
-    from tplm_analysis import MapFit
+    from tplm_analysis import MapSoFar
 
 OBEY_S = 0.05
 """How long an answer waits for what was asked to be done."""
@@ -75,7 +75,7 @@ class Host:
         *,
         doing: str = "scan",
         plan: str = "",
-        fit: "Callable[[], MapFit | None]" = lambda: None,
+        fit: "Callable[[], MapSoFar | None]" = lambda: None,
         clock: Callable[[], float] = time.monotonic,
         tell: Observer | None = None,
         idle_s: float = IDLE_S,

@@ -28,7 +28,7 @@ from tplm_daq.wall import utc_now
 from tplm_drivers import SafeState
 
 if TYPE_CHECKING:  # it takes a second to load, and `tplm emergency` must not wait
-    from tplm_analysis import MapFit
+    from tplm_analysis import MapSoFar
 
 MESSAGES = 20
 """How many of the last messages are kept."""
@@ -112,7 +112,7 @@ class StatusBoard:
     def __init__(
         self,
         status: Status,
-        fit: "Callable[[], MapFit | None]" = lambda: None,
+        fit: "Callable[[], MapSoFar | None]" = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._status = status

@@ -11,7 +11,7 @@ from typing import Any, Self
 
 import filelock
 
-from tplm_analysis import MapFit
+from tplm_analysis import MapSoFar
 from tplm_config import (
     InputError,
     InstrumentProfile,
@@ -263,7 +263,7 @@ class Series:
         """What was read back when the instrument was last made safe."""
         return self._state
 
-    def latest_fit(self) -> MapFit | None:
+    def latest_fit(self) -> MapSoFar | None:
         """The newest fit of the scan that runs, from any thread; None where there is none."""
         live = self.live
         return None if live is None else live.latest

@@ -1,16 +1,22 @@
-"""What came out of a series: the result of each point, the table, and the relaxation curve."""
+"""What came out of a series: the result of each point, the table, and figures across points."""
 
 import csv
-from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tplm_analysis import Relaxation, fit_relaxation
+from tplm_analysis import (
+    Arrhenius,
+    Relaxation,
+    Trend,
+    average_repeats,
+    fit_arrhenius,
+    fit_relaxation,
+    fit_trend,
+)
 from tplm_config import InputError, InstrumentProfile, SeriesPlan, Settings
 from tplm_daq.analysis import fit_scan
 from tplm_daq.series.manifest import Entry, Result
@@ -23,6 +29,10 @@ SPREAD = 2.0
 """Least ratio of the longest to the shortest time between excitations for a relaxation curve."""
 SAME = 1.05
 """Times between excitations closer than this ratio count as one."""
+FEWEST = 3
+"""Different values of the one quantity that varies, for a trend or an activation energy."""
+SWEPT = ("power_nw", "fluence_uj_per_cm2", "repetition_rate_hz", "temperature_k")
+"""Quantities whose trend is told."""
 
 
 def result_of(plan: SeriesPlan, scan: Scan, profile: InstrumentProfile) -> Result:
@@ -62,13 +72,22 @@ def _mean(values: NDArray[Any]) -> float | None:
 
 
 def summarise(entries: Sequence[Entry]) -> tuple[dict[str, Any], Relaxation | None]:
-    """What all points say together: the relaxation curve, and means of repeated settings."""
+    """What all points say together: relaxation, trend, activation, means of repeated settings."""
     summary: dict[str, Any] = {}
     curve, why = relaxation_of(entries)
     if curve is not None:
-        summary["relaxation"] = asdict(curve)
+        summary["relaxation"] = curve.to_dict()
     elif why:
         summary["no_relaxation"] = why
+    swept = swept_alone(entries)
+    if swept is not None:
+        summary["trend"] = {"quantity": swept, **_given(trend_of(entries, swept))}
+    if swept == "temperature_k":
+        activation, why = arrhenius_of(entries)
+        if activation is not None:
+            summary["arrhenius"] = _given(activation)
+        else:
+            summary["no_arrhenius"] = why
     repeated = _repeated(entries)
     if repeated:
         summary["repeated"] = repeated
@@ -115,20 +134,58 @@ def relaxation_of(entries: Sequence[Entry]) -> tuple[Relaxation | None, str]:
         return None, str(refused)
 
 
+def swept_alone(entries: Sequence[Entry]) -> str | None:
+    """The one quantity that varies among the points with a D, if it has values enough."""
+    settings = [entry.settings for entry, *_ in known(entries)]
+    varied = [
+        name for name in Settings.model_fields if len({getattr(s, name) for s in settings}) > 1
+    ]
+    if len(varied) != 1 or varied[0] not in SWEPT:
+        return None
+    values = {getattr(s, varied[0]) for s in settings}
+    return varied[0] if len(values - {None}) >= FEWEST and None not in values else None
+
+
+def trend_of(entries: Sequence[Entry], quantity: str) -> Trend:
+    """The straight line of D against a quantity that was set, and whether D varies at all."""
+    points = [
+        (getattr(entry.settings, quantity), d, error) for entry, _, d, error in known(entries)
+    ]
+    return fit_trend(*np.array(points).T)
+
+
+def arrhenius_of(entries: Sequence[Entry]) -> tuple[Arrhenius | None, str]:
+    """The activation energy, at the temperatures that were read back, or why there is none."""
+    points = [
+        (entry.settings.temperature_k if r.temperature_k is None else r.temperature_k, d, error)
+        for entry, r, d, error in known(entries)
+    ]
+    try:
+        return fit_arrhenius(*np.array(points).T), ""
+    except ValueError as refused:
+        return None, str(refused)
+
+
+def _given(result: Trend | Arrhenius) -> dict[str, Any]:
+    """The values of a result that it has."""
+    return {name: value for name, value in result.to_dict().items() if value is not None}
+
+
 def _repeated(entries: Sequence[Entry]) -> list[dict[str, Any]]:
     """Mean and standard deviation of D over points with the same settings."""
-    groups: defaultdict[Settings, list[float]] = defaultdict(list)
-    for entry, _, d, _ in known(entries):
-        groups[entry.settings].append(d)
+    points = known(entries)
+    if not points:
+        return []
+    settings = list(dict.fromkeys(entry.settings for entry, *_ in points))
+    which = [settings.index(entry.settings) for entry, *_ in points]
+    groups = average_repeats(which, [d for *_, d, _ in points], [error for *_, error in points])
     return [
         {
-            "settings": settings.model_dump(exclude_none=True),
-            "points": len(ds),
-            "d_mean_cm2_per_s": float(np.mean(ds)),
-            "d_std_cm2_per_s": float(np.std(ds, ddof=1)),
+            "settings": setting.model_dump(exclude_none=True),
+            **{name: value for name, value in group.to_dict().items() if name != "x"},
         }
-        for settings, ds in groups.items()
-        if len(ds) > 1
+        for setting, group in zip(settings, groups, strict=True)
+        if group.points > 1
     ]
 
 

@@ -16,6 +16,7 @@ CRC = f"{VISITS}/crc"
 T_NS = "entry/t_ns"
 JOURNAL = "entry/journal"
 DATA = "entry/data"
+ANALYSES = "entry/analyses"
 PLAN = "entry/configuration/plan"
 PROFILE = "entry/configuration/profile"
 

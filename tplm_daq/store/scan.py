@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import h5py
 import numpy as np
@@ -21,6 +21,7 @@ from tplm_config import (
     parse_plan,
     parse_profile,
 )
+from tplm_daq.store.analyses import add_analysis
 from tplm_daq.store.drift import Drift, find_drift, track
 from tplm_daq.store.layout import (
     COLUMNS,
@@ -35,6 +36,9 @@ from tplm_daq.store.layout import (
     row_crc,
 )
 from tplm_daq.store.nexus import ScanHeader, read_header
+
+if TYPE_CHECKING:
+    from tplm_analysis import Result
 
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
@@ -222,6 +226,36 @@ class Scan:
         rows = np.flatnonzero(self.stored & (self.columns["kind"] == KINDS.index("irf")))
         return self.histograms(rows).sum(axis=0, dtype=np.int64) if rows.size else None
 
+    def save_analysis(
+        self,
+        result: "Result",
+        settings: Mapping[str, Any] | None = None,
+        name: str | None = None,
+    ) -> str:
+        """Keep a result of this scan in its file; the raw data stay as they are.
+
+        Parameters
+        ----------
+        result : Result
+            Such as what `tplm_analysis.fit_map` returns.
+        settings : mapping, optional
+            With what it was made; what JSON can hold.
+        name : str, optional
+            Unlike that of the other analyses in the file; otherwise the method and a number.
+
+        Returns
+        -------
+        str
+            The name under which `read_analyses` gives it back.
+
+        Raises
+        ------
+        InputError
+            If a run owns the file, it cannot be written, the disk is full, or the name is taken;
+            the file is then as it was.
+        """
+        return add_analysis(self.path, result, settings or {}, name, int(self.stored.sum()))
+
     def histograms(self, rows: NDArray[Any]) -> NDArray[np.uint32]:
         """Raw histograms of some visits, shape ``(len(rows), bins)``."""
         with h5py.File(self.path, "r") as file:
@@ -315,6 +349,16 @@ def read_scan(path: str | Path) -> Scan:
     except (OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
         detail = str(error).split("\n", 1)[0][:200]
         raise InputError(path, f"not a readable scan file ({detail})") from None
+
+
+def save_analysis(
+    path: str | Path,
+    result: "Result",
+    settings: Mapping[str, Any] | None = None,
+    name: str | None = None,
+) -> str:
+    """Keep a result in a scan file; as `Scan.save_analysis`."""
+    return read_scan(path).save_analysis(result, settings, name)
 
 
 def _read(path: Path, file: h5py.File) -> Scan:

@@ -2,7 +2,6 @@
 
 import errno
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -25,9 +24,11 @@ from tplm_daq.events import (
     to_json,
 )
 from tplm_daq.store import frozen
+from tplm_daq.store.analyses import bring_analyses, copy_analyses
 from tplm_daq.store.files import check_room, replacing
 from tplm_daq.store.frozen import FrozenFile
 from tplm_daq.store.layout import COLUMNS, COUNTS, CRC, JOURNAL, MEASURED, VISITS, flag_bits
+from tplm_daq.store.locks import release_lock, take_lock
 from tplm_daq.store.nexus import ScanHeader, group, write_data, write_header
 from tplm_daq.store.scan import Scan, default_axis, read_scan
 from tplm_daq.wall import utc_now
@@ -64,7 +65,7 @@ class ScanWriter:
             raise InputError(path, "a scan file is HDF5", "let its name end in .h5")
         if not path.parent.is_dir():
             raise InputError(path, f"the folder {path.parent} does not exist", "make it first")
-        lock = _lock(path)
+        lock = take_lock(path)
         try:
             if path.exists():
                 raise InputError(
@@ -73,10 +74,10 @@ class ScanWriter:
             frozen.create(path, header)
             return cls(path, lock, read_scan(path))
         except OSError as error:
-            _unlock(lock)
+            release_lock(lock)
             raise InputError(path, _no_room(error, header)) from error
         except BaseException:
-            _unlock(lock)
+            release_lock(lock)
             raise
 
     @classmethod
@@ -92,7 +93,7 @@ class ScanWriter:
         header = read_scan(path).header
         if header.profile_problem:
             raise InputError(path, f"its profile is not usable ({header.profile_problem})")
-        lock = _lock(path)
+        lock = take_lock(path)
         try:
             # read again under the lock: another run may have stored visits in the meantime
             scan = read_scan(path)
@@ -101,10 +102,10 @@ class ScanWriter:
                 scan = read_scan(path)
             return cls(path, lock, scan)
         except OSError as error:
-            _unlock(lock)
+            release_lock(lock)
             raise InputError(path, _no_room(error, header)) from error
         except BaseException:
-            _unlock(lock)
+            release_lock(lock)
             raise
 
     @property
@@ -164,7 +165,7 @@ class ScanWriter:
     def close(self) -> None:
         """Let go of the file."""
         self._file.close()
-        _unlock(self._lock)
+        release_lock(self._lock)
 
     def __enter__(self) -> Self:
         return self
@@ -181,29 +182,6 @@ def _sample_home_um(scan: Scan) -> tuple[float, ...] | None:
     return None
 
 
-def _lock(path: Path) -> filelock.BaseFileLock:
-    """The right to write a scan file; the system gives it back when its owner dies."""
-    lock = filelock.FileLock(path.with_name(f".{path.name}.lock"), timeout=0)
-    try:
-        lock.acquire()
-    except filelock.Timeout:
-        raise InputError(
-            path, "another run is writing this file", "wait for its end, or stop that run"
-        ) from None
-    except OSError as error:
-        raise InputError(path, f"the file cannot be made there ({error.strerror})") from None
-    return lock
-
-
-def _unlock(lock: filelock.BaseFileLock) -> None:
-    """Give the right back; the name goes first, so that nobody's new lock is taken away."""
-    if os.name == "nt":  # Windows removes no open file
-        lock.release()
-        return
-    Path(lock.lock_file).unlink(missing_ok=True)
-    lock.release()
-
-
 def _no_room(error: OSError, header: ScanHeader) -> str:
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         megabytes = header.plan.visit_count * header.bins * 4 / 1e6
@@ -218,6 +196,7 @@ def _thaw(scan: Scan) -> None:
     """Bring a compact file back into the form it is measured in, by an atomic replace."""
     with replacing(scan.path) as temporary:
         frozen.build(temporary, scan.header)
+        bring_analyses(scan.path, temporary)
         with FrozenFile(temporary, writable=True) as file:
             for line in scan.journal:
                 file.write_journal(json.dumps(line, ensure_ascii=False))
@@ -252,6 +231,7 @@ def pack(scan: Scan) -> None:
             crc[~scan.stored] = 0
             table["crc"][...] = crc
             old.copy(old[JOURNAL], entry, "journal")
+            copy_analyses(old, new)
             _write_map(new, scan)
 
 
