@@ -28,6 +28,9 @@ from tplm_daq.store.drift import seen
 from tplm_daq.store.scan import F64, Axis
 from tplm_daq.tables import csv_rows, ordinary_file
 
+POWER_RMS = 0.05
+"""Relative scatter of the power over a map above which its D is in doubt."""
+
 
 class TimeOptions(TypedDict, total=False):
     """What a person may decide about time and background; see `tplm_analysis.fit_map`."""
@@ -130,6 +133,7 @@ def fit_scan(
         raise InputError(
             scan.path, "the number of laser pulses is not known", "leave out the pile-up correction"
         )
+    words += _power_in_words(scan)
     if unusable is not None:
         words.append(FitWarning("irf", unusable))
     fit = fit_table(
@@ -282,6 +286,22 @@ def _add_irf(scan: Scan, options: TimeOptions) -> str | None:
     if unusable is not None:
         options["time_zero"] = "decay"
     return unusable
+
+
+def _power_in_words(scan: Scan) -> list[FitWarning]:
+    """What to know if places of the map were measured with different light."""
+    power_nw = scan.columns["power_nw"][scan.stored & (scan.columns["position_index"] >= 0)]
+    power_nw = power_nw[power_nw > 0]
+    if power_nw.size < 2 or power_nw.std() <= POWER_RMS * power_nw.mean():
+        return []
+    return [
+        FitWarning(
+            "power",
+            f"The power meter read between {power_nw.min():.3g} and {power_nw.max():.3g} nW while "
+            f"the map was measured ({power_nw.std() / power_nw.mean():.0%} rms). Places measured "
+            f"with different light spoil D: measure again, with [conditions.power] in the plan.",
+        )
+    ]
 
 
 def _own_irf(scan: Scan) -> tuple[Irf | None, str | None]:

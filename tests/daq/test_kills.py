@@ -126,14 +126,18 @@ def test_kills_at_random_moments(tmp_path: Path, kills: int) -> None:
     choose = random.Random(SEED)
     stages: dict[str, int] = {}
     acknowledged = 0
-    for i in range(kills):
-        folder = tmp_path / f"{i}"
+    done = 0
+    # on a computer that others keep busy a few kills may all come too early
+    while done < kills or (not acknowledged and done < kills + 8):
+        folder = tmp_path / f"{done}"
         folder.mkdir()
-        killed = kill_a_scan(folder, choose.uniform(0.0, 1.05 * longest_s))
+        latest_s = 1.05 * longest_s * max(1, done - kills + 2)
+        killed = kill_a_scan(folder, choose.uniform(0.0, latest_s))
         acknowledged += len(killed.acknowledged)
         stage = examine(killed)
         stages[stage] = stages.get(stage, 0) + 1
-    print(f"\n{kills} kills, {acknowledged} visits acknowledged, none lost; {stages}")
+        done += 1
+    print(f"\n{done} kills, {acknowledged} visits acknowledged, none lost; {stages}")
     assert acknowledged > 0
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from tests.daq.rig import Rig, rig, small_plan, small_profile
 from tplm_config import InputError, VisitKind
+from tplm_daq.analysis import fit_scan
 from tplm_daq.events import (
     Ending,
     Event,
@@ -295,6 +296,25 @@ def test_light_that_changes_is_told_once(tmp_path: Path, factor: float, told: in
         found = [n.message for n in it.of(Notice) if n.code == "power"]
         assert len(found) == told
         assert all("nW after visit" in words and "were set" in words for words in found)
+
+
+def test_a_map_measured_with_different_light_is_no_confident_one(tmp_path: Path) -> None:
+    with rig("simulation.laser.noise_rms=0.0") as it:
+        laser = it.microscope.laser
+
+        def sag(event: Event) -> None:
+            if isinstance(event, VisitStored):
+                laser.set_power_fraction(0.98 * laser.power_fraction)
+
+        plan = small_plan(excitation={"power_nw": 5.0})
+        _, steady = it.scan(plan, tmp_path / "a.h5")
+    with rig("simulation.laser.noise_rms=0.0") as it:
+        laser = it.microscope.laser
+        it.runner.subscribe(sag)
+        outcome, sagging = it.scan(plan, tmp_path / "b.h5")
+        assert outcome.ending is Ending.COMPLETED, outcome.message
+    codes = [[w.code for w in fit_scan(scan).warnings] for scan in (steady, sagging)]
+    assert ["power" in found for found in codes] == [False, True]
 
 
 def test_light_that_comes_and_goes_within_a_dwell_is_not_kept(tmp_path: Path) -> None:
