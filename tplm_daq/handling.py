@@ -1,16 +1,21 @@
 """Light, detector stage and waiting: always open to an abort, with an eye on the detector."""
 
 import math
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from itertools import pairwise
 from typing import Protocol
 
-from tplm_daq.events import Event, Rates, RunState
+from tplm_daq.events import Event, Notice, Rates, RunState
 from tplm_drivers import Clock, DeviceError, Instrument
 
 POLL_S = 0.1
 """Device time between two looks at the requests and at the detector: neither waits longer."""
+
+
+SIMULATION_POLL_S = 0.02
+"""Real time between two looks at the requests while the light of a model is computed."""
 
 
 class DetectorTooBrightError(Exception):
@@ -64,6 +69,7 @@ class Handling:
         self._looked_s = -math.inf
         self.watching = self.is_counting = False
         self.rate_hz = self.sync_hz = 0.0
+        self._truth: str | None = None
 
     @property
     def clock(self) -> Clock:
@@ -98,6 +104,8 @@ class Handling:
 
     def set_shutter(self, open_: bool) -> None:
         """Open or close the shutter, if there is one, and see that it did."""
+        if open_:
+            self._await_simulation()
         shutter = self._instrument.shutter
         if shutter is None or shutter.is_open() == open_:
             return
@@ -108,6 +116,28 @@ class Handling:
                 f"was told to {'open' if open_ else 'close'} but reads back as "
                 f"{'closed' if open_ else 'open'}",
             )
+
+    def _await_simulation(self) -> None:
+        """Have the light of a simulated sample computed where it can be stopped; device time rests.
+
+        What is true of the sample is told, and so kept with the scan.
+        """
+        bench = self._instrument.bench
+        if bench is None:
+            return
+        told = -1.0
+        while (share := bench.pending()) is not None:
+            self._runner.check_abort()
+            self._runner.check_stop()
+            if share >= told + 0.1:
+                told = share
+                words = f"computing the light of the simulated sample: {share:.0%}"
+                self._runner.emit(Notice("info", "waiting", words))
+            time.sleep(SIMULATION_POLL_S)
+        truth = bench.truth()
+        if truth is not None and truth != self._truth:
+            self._truth = truth
+            self._runner.emit(Notice("info", "simulated-sample", truth))
 
     def block_light(self) -> None:
         """Keep light off the sample while nothing is measured."""

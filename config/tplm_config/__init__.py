@@ -34,6 +34,7 @@ from tplm_config.toml import (
     parse_series,
     schema,
     to_toml,
+    with_sample,
 )
 from tplm_config.visit import Place, Visit, VisitKind
 
@@ -81,4 +82,5 @@ __all__ = [
     "parse_series",
     "schema",
     "to_toml",
+    "with_sample",
 ]

@@ -1,8 +1,9 @@
 """Settings of the virtual microscope: the sample, the light, the card and the moving parts."""
 
-from typing import Annotated, Literal
+import math
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from tplm_config._model import Fraction, Model, NonNegativeFloat, PositiveFloat, PositiveInt
 
@@ -44,6 +45,148 @@ class FilmSettings(Model):
     """Sample-stage x beyond which there is bare glass, µm."""
     glass_scatter_per_incident_photon: NonNegativeFloat = 3.0e-4
     """Scattered laser photons counted over the image plane for each photon on bare glass."""
+
+
+class _ModelledSettings(Model):
+    """What samples whose light is simulated have in common."""
+
+    emission_fwhm_nm: PositiveFloat = 600.0
+    """Full width at half maximum of the light on the sample at the instant of the pulse, nm.
+
+    What the excitons' own first places lack of it is the blur of the optics."""
+    edge_nm: PositiveFloat = 8.3
+    """Edge length of a nanocrystal, nm: sets its absorption cross-section."""
+    spacing_nm: PositiveFloat = 10.0
+    """From one nanocrystal to the next, nm."""
+    detected_per_incident_photon: NonNegativeFloat = 8.0e-4
+    """Photons that would be counted over the whole image plane for each photon on the sample, if
+    each exciton gave one."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Seed of the simulation of the sample, apart from that of the counts."""
+
+    @property
+    def start_fwhm_nm(self) -> float:
+        """Full width at half maximum of the excitons' first places, nm."""
+        raise NotImplementedError
+
+    @model_validator(mode="after")
+    def _spot_blurred(self) -> Self:
+        blur_nm = math.sqrt(max(self.emission_fwhm_nm**2 - self.start_fwhm_nm**2, 0.0))
+        if blur_nm < 7.5 * self.spacing_nm:  # more than half a bin of the map in standard deviation
+            least_nm = math.hypot(self.start_fwhm_nm, 7.5 * self.spacing_nm)
+            raise ValueError(
+                f"emission_fwhm_nm must be at least {least_nm:.0f} nm: the excitons begin within "
+                f"{self.start_fwhm_nm:.0f} nm, and the optics blur them"
+            )
+        return self
+
+
+class MemorySettings(_ModelledSettings):
+    """A film whose nanocrystals remember their excitons for a while (S1, supplementary note 2).
+
+    The pulse excites the site in the middle with the probability 1 - exp(-⟨N⟩), at the laser's
+    repetition rate.
+    """
+
+    kind: Literal["memory"] = "memory"
+    """Which sample model this is."""
+    spot_fwhm_nm: PositiveFloat = 250.0
+    """Full width at half maximum of the places where excitons begin, nm."""
+    hop_fast: Fraction = 0.7
+    """Probability in 1 ps to hop to a neighbour that remembers an exciton, if it is tried."""
+    hop_slow: Fraction = 0.006
+    """The same for one that does not."""
+    lifetime_ps: Annotated[float, Field(ge=10, le=50_000)] = 2500.0
+    """Mean lifetime of an exciton, ps."""
+    relaxation_us: PositiveFloat = 8.1
+    """Mean time in which a nanocrystal forgets, µs."""
+    lattice: Literal["square", "square-second", "hexagonal"] = "square"
+    """How the nanocrystals are arranged."""
+    disorder_mev: Annotated[float, Field(ge=0, le=1000)] = 0.0
+    """Standard deviation of their energies, meV; with it the temperature counts."""
+    annihilation: Fraction = 0.0
+    """Probability that an exciton which meets another one is gone without light."""
+    sites: Annotated[int, Field(ge=51, le=2001)] = 401
+    """Nanocrystals along each axis; beyond them there is nothing."""
+    replicas: Annotated[int, Field(ge=2, le=64)] = 4
+    """Films simulated side by side; the standard error of D comes from their scatter."""
+    excitons: Annotated[int, Field(ge=1000, le=1_000_000_000)] = 300_000
+    """Simulated excitons: they decide how smooth the light is, and how long it takes."""
+
+    @property
+    def start_fwhm_nm(self) -> float:
+        """Full width at half maximum of the excitons' first places, nm."""
+        return self.spot_fwhm_nm
+
+    @model_validator(mode="after")
+    def _hops_in_order(self) -> Self:
+        if self.hop_slow > self.hop_fast:
+            raise ValueError("hop_slow must not be above hop_fast")
+        return self
+
+
+class BrightDarkSettings(_ModelledSettings):
+    """Excitons that hop while they are bright, go dark and may come back (S2).
+
+    Rates are probabilities in a step of 25 ps.
+    """
+
+    kind: Literal["bright-dark"] = "bright-dark"
+    """Which sample model this is."""
+    sigma_sites: NonNegativeFloat = 10.0
+    """Standard deviation of the places where excitons begin, in nanocrystals."""
+    gamma_fret: Fraction = 0.09
+    """Transfer of a bright exciton to one nearest neighbour."""
+    gamma_bright: Fraction = 0.03
+    """Light from a bright exciton."""
+    gamma_dark: Fraction = 0.0003
+    """Light from a dark one."""
+    gamma_bd: Fraction = 0.15
+    """From bright to dark."""
+    gamma_db: Fraction | None = None
+    """From dark to bright; when absent, 3·gamma_bd·exp(-splitting / k_B T) at the temperature."""
+    splitting_mev: NonNegativeFloat = 6.0
+    """Bright above dark, meV: 15, 6 and 3 for edges of 5, 8 and 14 nm."""
+    trap_rate: Fraction = 0.0
+    """From bright into a trap, which gives 1/100 of the light."""
+    dissociation: Fraction = 0.0
+    """Into carriers that give no light."""
+    bright_fraction: Fraction = 0.5
+    """Share of excitons that begin bright; the others are dark."""
+    steps: Annotated[int, Field(ge=40, le=2000)] = 1000
+    """Steps of 25 ps after which there is no light any more."""
+    excitons: Annotated[int, Field(ge=1000, le=1_000_000_000)] = 10_000_000
+    """Simulated excitons: they decide how smooth the light is, and how long it takes."""
+
+    @property
+    def start_fwhm_nm(self) -> float:
+        """Full width at half maximum of the excitons' first places, nm."""
+        return 2 * math.sqrt(2 * math.log(2)) * self.sigma_sites * self.spacing_nm
+
+    @model_validator(mode="after")
+    def _at_most_one_event(self) -> Self:
+        bright = self.gamma_bright + self.gamma_bd + self.trap_rate + 4.5 * self.gamma_fret
+        dark = self.gamma_dark + (3 * self.gamma_bd if self.gamma_db is None else self.gamma_db)
+        for name, total in (("bright", bright), ("dark", dark)):
+            if total + self.dissociation > 1:
+                raise ValueError(
+                    f"the probabilities of a {name} exciton add up to "
+                    f"{total + self.dissociation:.3g} in a step, hops (4.5·gamma_fret) included; "
+                    "at most 1 is possible"
+                )
+        return self
+
+
+def _a_film_by_default(value: Any) -> Any:
+    return {"kind": "film", **value} if isinstance(value, dict) else value
+
+
+SampleSettings = Annotated[
+    FilmSettings | MemorySettings | BrightDarkSettings,
+    Field(discriminator="kind"),
+    BeforeValidator(_a_film_by_default),
+]
+"""Any sample; without `kind` it is a film."""
 
 
 class LaserSettings(Model):
@@ -194,9 +337,8 @@ class SimulationSettings(Model):
     """Seed of all random numbers: same seed and same calls give the same counts."""
     speed: PositiveFloat | None = None
     """Simulated seconds per second; absent = as fast as the machine allows."""
-    # A further sample model makes this a union discriminated by `kind`.
-    sample: FilmSettings = FilmSettings()
-    """The sample."""
+    sample: SampleSettings = FilmSettings()
+    """The sample: kind = "film", "memory" or "bright-dark"."""
     laser: LaserSettings = LaserSettings()
     """The laser."""
     attenuator: AttenuatorSettings = AttenuatorSettings()

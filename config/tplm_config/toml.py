@@ -14,12 +14,14 @@ from tplm_config.errors import InputError, did_you_mean, refusal
 from tplm_config.plan import ANY_SCAN_PLAN, ScanPlan
 from tplm_config.profile import AttenuatorRole, InstrumentProfile
 from tplm_config.series import SERIES, SeriesPlan
+from tplm_config.simulation import SampleSettings
 
 MAX_FILE_BYTES = 4_000_000
 Kind = Literal["plan", "profile", "series"]
 FOLDERS = {"plan": "plans", "profile": "profiles", "series": "plans/series"}
 T = TypeVar("T")
 PROFILE: TypeAdapter[InstrumentProfile] = TypeAdapter(InstrumentProfile)
+SAMPLE: TypeAdapter[SampleSettings] = TypeAdapter(SampleSettings)
 
 
 def load_plan(source: str | Path, overrides: Sequence[str] = ()) -> ScanPlan:
@@ -105,6 +107,33 @@ def load_profile(source: str | Path, overrides: Sequence[str] = ()) -> Instrumen
     """
     found = validate(PROFILE, _overridden(_read(source, "profile"), overrides), source)
     return found if str(source) in bundled("profile") else _beside(found, Path(source).parent)
+
+
+def with_sample(
+    profile: InstrumentProfile, kind: str | None, overrides: Sequence[str] = ()
+) -> InstrumentProfile:
+    """A profile with another sample under its virtual microscope.
+
+    Parameters
+    ----------
+    profile : InstrumentProfile
+        Any; whether its devices are simulated is for the caller to see.
+    kind : str or None
+        ``"film"``, ``"memory"`` or ``"bright-dark"`` with their defaults; None for the profile's
+        own sample.
+    overrides : sequence of str
+        ``key=value`` of the sample, as for `load_plan`.
+
+    Raises
+    ------
+    InputError
+        With key, what was found and what is allowed.
+    """
+    kept = profile.simulation.sample.model_dump(mode="json", exclude_none=True)
+    data = _overridden(kept if kind is None else {"kind": kind}, overrides)
+    sample = validate(SAMPLE, data, "--sample")
+    simulation = profile.simulation.model_copy(update={"sample": sample})
+    return profile.model_copy(update={"simulation": simulation})
 
 
 def _beside(profile: InstrumentProfile, folder: Path) -> InstrumentProfile:

@@ -59,6 +59,15 @@ class SafeState:
 class Bench(Protocol):
     """What stands behind simulated devices."""
 
+    def pending(self) -> float | None:
+        """Share of the sample's light under present conditions that is computed; None when all is.
+
+        Until then the card's answers may take long, in which nothing can be stopped.
+        """
+
+    def truth(self) -> str | None:
+        """What is true of the sample at present, beyond its settings."""
+
     def close(self) -> None:
         """End the simulation."""
 

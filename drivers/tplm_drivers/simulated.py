@@ -338,8 +338,17 @@ class SimulatedBench:
         table.write_text(wheel_of(self.microscope, role).table(), encoding="utf-8")
         return settings.model_copy(update={"calibration": str(table)})
 
+    def pending(self) -> float | None:
+        """Share of the sample's light that is computed; None when all of it is."""
+        return self.microscope.pending()
+
+    def truth(self) -> str | None:
+        """What is true of the sample at present, beyond its settings."""
+        return self.microscope.truth()
+
     def close(self) -> None:
         """Stop every simulator."""
+        self.microscope.sample.close()
         for served in self.served.values():
             served.stop()
         if self._folder is not None:

@@ -50,7 +50,7 @@ def _through_points(
         out[k] = photons[k] * area * density
 
 
-def _disc_points(radius: float) -> NDArray[np.float64]:
+def disc_points(radius: float) -> NDArray[np.float64]:
     """Sixteen points whose mean is the mean over a disc, exact for polynomials of degree 7."""
     # Gauss-Legendre nodes in r² (two, equal weights) times eight directions.
     radii = radius * np.sqrt(0.5 + np.array([-0.5, 0.5]) / math.sqrt(3))
@@ -101,7 +101,7 @@ def _gaussian(
     if aperture.shape == "square":
         _through_square(variance_um2, photons, x_um, y_um, half, out)
     else:
-        points = _disc_points(half) + np.array([[x_um], [y_um]])
+        points = disc_points(half) + np.array([[x_um], [y_um]])
         squared = np.sum(points**2, axis=0)
         _through_points(variance_um2, photons, squared, math.pi * half**2, out)
     return out
@@ -130,6 +130,15 @@ class Film:
     def edge_nm(self) -> float:
         """Edge length of a nanocrystal, nm."""
         return self._settings.edge_nm
+
+    def pending(self, _conditions: Conditions) -> None:
+        """Nothing: formulas are at hand."""
+
+    def describe(self, _conditions: Conditions) -> None:
+        """Nothing: its settings say it all."""
+
+    def close(self) -> None:
+        """Do nothing."""
 
     def diffusivity_cm2_per_s(self, conditions: Conditions) -> float:
         """Diffusivity along one axis, cm²/s."""

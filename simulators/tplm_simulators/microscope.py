@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from tplm_config.simulation import SimulationSettings
+from tplm_config.simulation import FilmSettings, SimulationSettings
 from tplm_simulators.attenuator import Attenuator
 from tplm_simulators.card import Card
 from tplm_simulators.clock import SimulatedClock
@@ -15,6 +15,7 @@ from tplm_simulators.noise import SlowNoise
 from tplm_simulators.optics import OpticsSettings
 from tplm_simulators.power_meter import PowerMeter
 from tplm_simulators.sample import Conditions, Sample
+from tplm_simulators.samples.modelled import ModelledSample
 from tplm_simulators.scene import Scene
 from tplm_simulators.shutter import Shutter
 from tplm_simulators.stage import DetectorStage, SampleStage
@@ -54,7 +55,12 @@ class VirtualMicroscope:
         self.settings = settings
         self.optics = optics
         self.clock = clock
-        self.sample: Sample = Film(settings.sample, stream(0)) if sample is None else sample
+        if sample is not None:
+            self.sample: Sample = sample
+        elif isinstance(settings.sample, FilmSettings):
+            self.sample = Film(settings.sample, stream(0))
+        else:
+            self.sample = ModelledSample(settings.sample)
         bench = Bench(clock)
         self._bench = bench
         self.laser = Laser("laser", bench, settings.laser)
@@ -99,3 +105,11 @@ class VirtualMicroscope:
         """Conditions of the sample at present, were the shutter open (truth)."""
         with self._bench.lock:
             return self._scene.conditions_at(self.clock.now_s())
+
+    def pending(self) -> float | None:
+        """Share of the sample's light under `conditions` that is computed; None when all is."""
+        return self.sample.pending(self.conditions())
+
+    def truth(self) -> str | None:
+        """What is true of the sample under `conditions`, if its settings do not say it all."""
+        return self.sample.describe(self.conditions())

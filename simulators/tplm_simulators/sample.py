@@ -62,5 +62,23 @@ class Sample(Protocol):
         ...
 
     def emission(self, time_edges_ns: NDArray[np.float64], conditions: Conditions) -> EmissionMap:
-        """Light in the time intervals between the edges (time since the pulse, ns)."""
+        """Light in the time intervals between the edges (time since the pulse, ns).
+
+        It may take long, unless `pending` has said None for the same conditions.
+        """
+        ...
+
+    def pending(self, conditions: Conditions) -> float | None:
+        """Share of the light for these conditions that is computed; None when all of it is.
+
+        The first call begins with it; none waits long.
+        """
+        ...
+
+    def describe(self, conditions: Conditions) -> str | None:
+        """What is true of the sample in these conditions; None if its settings say it all."""
+        ...
+
+    def close(self) -> None:
+        """End whatever is being computed."""
         ...

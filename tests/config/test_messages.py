@@ -192,7 +192,11 @@ PROFILES = [
     ("sample_stage.travel_um=[5,-5]", "sample_stage.travel_um", "found [5, -5]; [lowest, highest]"),
     ("limits.temperature_k=[300,4]", "limits.temperature_k", "found [300, 4]; [lowest, highest]"),
     ("limits.temperature_k=[-1,4]", "limits.temperature_k[0]", "found -1; must be at least 0"),
-    ("simulation.sample.kind=bar", "simulation.sample.kind", 'found "bar"; allowed: "film"'),
+    (
+        "simulation.sample.kind=bar",
+        "simulation.sample.kind",
+        'found "bar"; allowed: "bright-dark", "film", "memory"',
+    ),
     (
         "simulation.sample.prompt_share=2",
         "simulation.sample.prompt_share",

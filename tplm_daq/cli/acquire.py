@@ -23,6 +23,8 @@ from tplm_daq.cli.options import (
     json_option,
     picture_option,
     profile_options,
+    sample_options,
+    sampled,
     set_option,
     simulated_option,
     watchdog_option,
@@ -164,6 +166,7 @@ def title_of(scan: Scan) -> str:
 @click.command()
 @click.argument("plan")
 @profile_options
+@sample_options
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="HDF5 file to make.")
 @set_option("--set", "plan")
 @click.option("--operator", help="Who measures; kept in the file.")
@@ -179,6 +182,8 @@ def scan(
     profile: str,
     set_profile: tuple[str, ...],
     simulated: bool,
+    sample: str | None,
+    sample_set: tuple[str, ...],
     out: Path,
     set: tuple[str, ...],
     operator: str | None,
@@ -192,7 +197,9 @@ def scan(
     words = {"operator": operator, "notes": notes}
     overrides = [*set, *(f"{k}={json.dumps(v)}" for k, v in words.items() if v is not None)]
     found = load_plan(plan, overrides)
-    instrument_profile = load_profile(profile, set_profile)
+    instrument_profile = sampled(
+        load_profile(profile, set_profile), sample, sample_set, simulated=simulated
+    )
     if log is not None and Path(log).resolve() == out.resolve():
         raise InputError(log, "the log and the scan cannot be one file", "give it another name")
     measured = run(

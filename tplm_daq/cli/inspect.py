@@ -18,7 +18,7 @@ from tplm_config import (
 )
 from tplm_config import check as check_plan
 from tplm_config.toml import Kind
-from tplm_daq.cli.options import Number, json_option, set_option
+from tplm_daq.cli.options import Number, json_option, sample_options, sampled, set_option
 from tplm_daq.cli.output import answer
 from tplm_daq.cli.series import foretell
 from tplm_daq.prediction import predict
@@ -29,6 +29,7 @@ from tplm_daq.prediction import predict
 @click.option("--profile", default="simulated", show_default=True, help="TOML file or name.")
 @set_option("--set", "plan")
 @set_option("--set-profile", "profile")
+@sample_options
 @click.option(
     "--schema", "schema_of", type=click.Choice(["plan", "profile", "series"]),
     help="Print the JSON Schema for editors and leave.",
@@ -47,6 +48,8 @@ def check(
     profile: str,
     set: tuple[str, ...],
     set_profile: tuple[str, ...],
+    sample: str | None,
+    sample_set: tuple[str, ...],
     schema_of: Kind | None,
     count_rate_hz: float,
     d_cm2_per_s: float,
@@ -63,7 +66,7 @@ def check(
         names = ", ".join([*bundled("plan"), *bundled("series")])
         raise InputError("tplm check", "no plan was named", f"bundled are: {names}")
     found = load_any(plan, set)
-    instrument = load_profile(profile, set_profile)
+    instrument = sampled(load_profile(profile, set_profile), sample, sample_set, simulated=False)
     if isinstance(found, SeriesPlan):
         foretell(found, instrument, plan, as_json, count_rate_hz, d_cm2_per_s)
         return

@@ -39,6 +39,7 @@ COMMANDS = {
     "export": "data.export",
     "simulate": "physics.simulate",
     "excitation": "physics.excitation",
+    "reproduce": "reproduce.reproduce",
 }
 """Where each command is; loaded when it is called, so that `tplm emergency` is quick."""
 

@@ -1,11 +1,13 @@
 """Options that several commands share."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+
+from tplm_config import InputError, InstrumentProfile, with_sample
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -42,6 +44,42 @@ def profile_options(function: F) -> F:
     return click.option(
         "--profile", default="simulated", show_default=True, help="TOML file or bundled name."
     )(function)
+
+
+def sample_options(function: F) -> F:
+    """Add the options that put another sample under the virtual microscope."""
+    function = click.option(
+        "--sample-set", multiple=True, metavar="KEY=VALUE",
+        help="Change a value of the simulated sample (excitons=100000).",
+    )(function)  # fmt: skip
+    return click.option(
+        "--sample", metavar="NAME",
+        help="Put another sample under the virtual microscope: film, memory or bright-dark.",
+    )(function)  # fmt: skip
+
+
+def sampled(
+    profile: InstrumentProfile, sample: str | None, sample_set: Sequence[str], *, simulated: bool
+) -> InstrumentProfile:
+    """The profile with the sample of `sample_options`.
+
+    Raises
+    ------
+    InputError
+        If the microscope is a real one, or there is no such sample.
+    """
+    if sample is None and not sample_set:
+        return profile
+    roles = (getattr(profile, name) for name in type(profile).model_fields)
+    drivers = {role.driver.name for role in roles if hasattr(role, "driver")}
+    if not simulated and "simulated" not in drivers:
+        raise InputError(
+            "--sample",
+            f"the profile '{profile.name}' is a real microscope, which takes the sample on its "
+            "stage",
+            "choose a simulated profile, or add --simulated where there is that option",
+        )
+    return with_sample(profile, sample, sample_set)
 
 
 def watchdog_option(function: F) -> F:

@@ -1,6 +1,7 @@
 """Commands that calculate: simulate, excitation."""
 
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,32 @@ from tplm_daq.store import ScanMap
 MAX_CELLS = 20_000_000
 
 
-@click.group()
+SIMULATIONS = {
+    "memory": "samples.memory",
+    "bright-dark": "transport.bright_dark",
+    "quantum": "transport.quantum",
+    "sweep": "reproduce.sweep",
+}
+"""Models of the sample, in modules that are loaded when they are called."""
+
+
+class Simulations(click.Group):
+    """A group some of whose commands are in other modules."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names; those of this module first."""
+        return [*self.commands, *SIMULATIONS]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Load a command."""
+        if cmd_name not in SIMULATIONS:
+            return super().get_command(ctx, cmd_name)
+        module, name = SIMULATIONS[cmd_name].split(".")
+        command: click.Command = getattr(import_module(f"tplm_daq.cli.{module}"), name)
+        return command
+
+
+@click.group(cls=Simulations)
 def simulate() -> None:
     """Calculate what a measurement would show."""
 

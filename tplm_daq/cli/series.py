@@ -16,6 +16,8 @@ from tplm_daq.cli.options import (
     Number,
     json_option,
     profile_options,
+    sample_options,
+    sampled,
     set_option,
     watchdog_option,
 )
@@ -285,6 +287,7 @@ def _clock(when: datetime) -> str:
 @click.command()
 @click.argument("plan")
 @profile_options
+@sample_options
 @click.option("--out", type=click.Path(path_type=Path), help="Folder to make.")
 @set_option("--set", "plan")
 @click.option("--dry-run", is_flag=True, help="Print every point and when it ends; open nothing.")
@@ -305,6 +308,8 @@ def sweep(
     profile: str,
     set_profile: tuple[str, ...],
     simulated: bool,
+    sample: str | None,
+    sample_set: tuple[str, ...],
     out: Path | None,
     set: tuple[str, ...],
     dry_run: bool,
@@ -315,7 +320,9 @@ def sweep(
 ) -> None:
     """Carry out a series: PLAN is a TOML file or a bundled name such as 'power-series'."""
     found = load_series(plan, set)
-    instrument = load_profile(profile, set_profile)
+    instrument = sampled(
+        load_profile(profile, set_profile), sample, sample_set, simulated=simulated
+    )
     if dry_run:
         foretell(found, instrument, plan, as_json, count_rate_hz, d_cm2_per_s)
         return

@@ -1,0 +1,1 @@
+"""Models of what excitons do in a film, apart from any microscope."""
