@@ -51,9 +51,7 @@ class _ModelledSettings(Model):
     """What samples whose light is simulated have in common."""
 
     emission_fwhm_nm: PositiveFloat = 600.0
-    """Full width at half maximum of the light on the sample at the instant of the pulse, nm.
-
-    What the excitons' own first places lack of it is the blur of the optics."""
+    """Full width at half maximum of the light on the sample at the instant of the pulse, nm."""
     edge_nm: PositiveFloat = 8.3
     """Edge length of a nanocrystal, nm: sets its absorption cross-section."""
     spacing_nm: PositiveFloat = 10.0
@@ -63,6 +61,13 @@ class _ModelledSettings(Model):
     each exciton gave one."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Seed of the simulation of the sample, apart from that of the counts."""
+
+
+class _HistogramSettings(_ModelledSettings):
+    """What samples have in common whose light is a histogram over places.
+
+    What the excitons' own first places lack of the emission's width is the blur of the optics.
+    """
 
     @property
     def start_fwhm_nm(self) -> float:
@@ -81,7 +86,7 @@ class _ModelledSettings(Model):
         return self
 
 
-class MemorySettings(_ModelledSettings):
+class MemorySettings(_HistogramSettings):
     """A film whose nanocrystals remember their excitons for a while (S1, supplementary note 2).
 
     The pulse excites the site in the middle with the probability 1 - exp(-⟨N⟩), at the laser's
@@ -125,7 +130,7 @@ class MemorySettings(_ModelledSettings):
         return self
 
 
-class BrightDarkSettings(_ModelledSettings):
+class BrightDarkSettings(_HistogramSettings):
     """Excitons that hop while they are bright, go dark and may come back (S2).
 
     Rates are probabilities in a step of 25 ps.
@@ -177,12 +182,45 @@ class BrightDarkSettings(_ModelledSettings):
         return self
 
 
+class QuantumSettings(_ModelledSettings):
+    """Chains of coupled nanocrystals along x, on which excitons are waves that dephase (S3).
+
+    The widening is that of the Haken–Strobl–Reineker model, D = D(Δ/J, Γ/J)·J a²/ħ along x and none
+    along y. 30 meV and 10 nm make 45.6 cm²/s of J a²/ħ; with the other defaults D is about
+    0.5 cm²/s, so that the spot stays in the field of view while there is light.
+    """
+
+    kind: Literal["quantum"] = "quantum"
+    """Which sample model this is."""
+    sites: Annotated[int, Field(ge=10, le=200)] = 40
+    """Nanocrystals of the simulated ring."""
+    disorder: Annotated[float, Field(ge=0, le=100)] = 3.0
+    """Standard deviation Δ of their energies, in units of the coupling J."""
+    dephasing: Annotated[float, Field(ge=0, le=1000)] = 0.03
+    """Rate Γ at which coherences decay, in units of J/ħ. 0: localised by the disorder."""
+    coupling_mev: PositiveFloat = 30.0
+    """Coupling J of neighbours, meV; S3's dipolar couplings are 20 to 40 meV."""
+    lifetime_ns: PositiveFloat = 2.5
+    """Mean lifetime of an exciton, ns."""
+    realisations: Annotated[int, Field(ge=2, le=10_000)] = 40
+    """Of the disorder; the standard error of D comes from their scatter."""
+
+    @model_validator(mode="after")
+    def _not_ballistic_for_ever(self) -> Self:
+        if self.dephasing == 0 and self.disorder < 1:
+            raise ValueError(
+                "without dephasing, disorder must be at least 1: less of it does not localise an "
+                "exciton within the simulated ring"
+            )
+        return self
+
+
 def _a_film_by_default(value: Any) -> Any:
     return {"kind": "film", **value} if isinstance(value, dict) else value
 
 
 SampleSettings = Annotated[
-    FilmSettings | MemorySettings | BrightDarkSettings,
+    FilmSettings | MemorySettings | BrightDarkSettings | QuantumSettings,
     Field(discriminator="kind"),
     BeforeValidator(_a_film_by_default),
 ]
@@ -338,7 +376,7 @@ class SimulationSettings(Model):
     speed: PositiveFloat | None = None
     """Simulated seconds per second; absent = as fast as the machine allows."""
     sample: SampleSettings = FilmSettings()
-    """The sample: kind = "film", "memory" or "bright-dark"."""
+    """The sample: kind = "film", "memory", "bright-dark" or "quantum"."""
     laser: LaserSettings = LaserSettings()
     """The laser."""
     attenuator: AttenuatorSettings = AttenuatorSettings()

@@ -119,8 +119,8 @@ def with_sample(
     profile : InstrumentProfile
         Any; whether its devices are simulated is for the caller to see.
     kind : str or None
-        ``"film"``, ``"memory"`` or ``"bright-dark"`` with their defaults; None for the profile's
-        own sample.
+        ``"film"``, ``"memory"``, ``"bright-dark"`` or ``"quantum"`` with their defaults; None for
+        the profile's own sample.
     overrides : sequence of str
         ``key=value`` of the sample, as for `load_plan`.
 

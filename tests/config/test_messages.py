@@ -195,7 +195,7 @@ PROFILES = [
     (
         "simulation.sample.kind=bar",
         "simulation.sample.kind",
-        'found "bar"; allowed: "bright-dark", "film", "memory"',
+        'found "bar"; allowed: "bright-dark", "film", "memory", "quantum"',
     ),
     (
         "simulation.sample.prompt_share=2",

@@ -104,6 +104,33 @@ def test_warmth_brings_them_back(tmp_path: Path) -> None:
     assert abs(d - light.line_d_cm2_per_s(spot_um, 0.45, 1.0)) < 2 * stderr
 
 
+def test_chains_of_the_quantum_model_widen_along_themselves_only(tmp_path: Path) -> None:
+    plan = ANY_SCAN_PLAN.validate_python({
+        "kind": "raster", "x_positions": 11, "y_positions": 11, "x_half_range_um": 1.6,
+        "y_half_range_um": 1.6, "dwell_s": 0.5, "passes": 1,
+        "card": {"time_bin_ps": 100, "range_ns": 12.8},
+        "excitation": {"power_nw": 40.0, "repetition_rate_hz": 20e6},
+    })  # fmt: skip
+    changes = [
+        "dephasing=0.01", "sites=20", "realisations=8", "detected_per_incident_photon=3e-4",
+    ]  # fmt: skip
+    scan, light, _ = measured(tmp_path / "a.h5", "quantum", changes, plan)
+    own = light.d_cm2_per_s
+    along, along_stderr = fitted(scan, 0.1, 2.0, "x")
+    assert along_stderr < 0.05 * own
+    assert abs(along - own) < 2.5 * along_stderr
+    across, across_stderr = fitted(scan, 0.1, 2.0, "y")
+    assert across_stderr < 0.05 * own
+    assert abs(across) < 2.5 * across_stderr
+    told = [line["message"] for line in scan.journal if line.get("code") == "simulated-sample"]
+    assert len(told) == 1
+    assert told[0].startswith(
+        "the sample is the quantum model (disorder = 3, dephasing = 0.01, coupling_mev = 30); "
+        f"its own D is {own:.4g} ± "
+    )
+    assert "along x, at long times" in told[0]
+
+
 ENDLESS = with_sample(load_profile("simulated"), "memory", ["excitons=1000000000"])
 
 
@@ -203,6 +230,7 @@ def test_a_sweep_forecasts_on_another_sample(capsys: pytest.CaptureFixture[str])
         ("bright-dark", ["gamma_fret=0.2"], "of a bright exciton add up to 1.08 in a step"),
         ("bright-dark", ["gamma_bd=0.34"], "of a dark exciton add up to 1.02 in a step"),
         ("bright-dark", ["emission_fwhm_nm=200"], "emission_fwhm_nm must be at least"),
+        ("quantum", ["dephasing=0", "disorder=0.5"], "without dephasing, disorder must be"),
     ],
 )
 def test_a_sample_that_makes_no_sense_is_refused(kind: str, changes: list[str], words: str) -> None:
@@ -240,6 +268,7 @@ def sample(kind: str, *changes: str) -> modelled.ModelledSettings:
         ("bright-dark", [], {"temperature_k": 20.0}, False),
         ("bright-dark", ["gamma_db=0"], {"temperature_k": 20.0}, True),
         ("bright-dark", [], {"mean_excitons_per_nc": 0.1, "repetition_rate_hz": 5e6}, True),
+        ("quantum", [], {"mean_excitons_per_nc": 0.1, "temperature_k": 200.0}, True),
     ],
 )
 def test_light_is_computed_again_only_where_it_differs(

@@ -54,7 +54,7 @@ def sample_options(function: F) -> F:
     )(function)  # fmt: skip
     return click.option(
         "--sample", metavar="NAME",
-        help="Put another sample under the virtual microscope: film, memory or bright-dark.",
+        help="Put another sample under the virtual microscope: film, memory, bright-dark, quantum.",
     )(function)  # fmt: skip
 
 

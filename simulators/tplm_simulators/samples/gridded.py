@@ -21,7 +21,8 @@ class LightHistogram:
     Parameters
     ----------
     photons : (time, y, x) float32
-        Photons per exciton in each bin; y and x have the same bins.
+        Photons per exciton in each bin; y and x have the same bins, or a single one when the MSD
+        alone says where the light is.
     edges_um : (bin + 1,) float64
         Edges of the bins, equally spaced, µm from the middle of the spot.
     time_edges_ns : (time + 1,) float64

@@ -1,4 +1,4 @@
-"""Samples whose light is simulated exciton by exciton, when their conditions are first met."""
+"""Samples whose light is simulated, when their conditions are first met."""
 
 import math
 import threading
@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tplm_config import InputError
-from tplm_config.simulation import BrightDarkSettings, MemorySettings
+from tplm_config.simulation import BrightDarkSettings, MemorySettings, QuantumSettings
 from tplm_simulators.sample import Conditions, EmissionMap
 from tplm_simulators.samples import bright_dark, memory
 from tplm_simulators.samples.cache import Recipe, kept_or_computed
+from tplm_simulators.samples.chains import ChainMap, chain_light
 from tplm_simulators.samples.gridded import GriddedMap, LightHistogram, symmetrised
 
 VERSION = 1
@@ -30,7 +31,7 @@ _AT_REST = 1e-3
 _POLL_S = 0.02
 
 Progress = Callable[[int, int], None]
-ModelledSettings = MemorySettings | BrightDarkSettings
+ModelledSettings = MemorySettings | BrightDarkSettings | QuantumSettings
 
 
 class _Abandoned(Exception):  # noqa: N818 - a request that was obeyed, not an error
@@ -59,7 +60,7 @@ def recipe_for(settings: ModelledSettings, conditions: Conditions) -> Recipe | N
         recipe["pulse_interval_us"] = interval_us
         if settings.disorder_mev > 0:
             recipe["temperature_k"] = rounded(conditions.temperature_k)
-    else:
+    elif isinstance(settings, BrightDarkSettings):
         del recipe["splitting_mev"]
         recipe["gamma_db"] = rounded(_gamma_db(settings, conditions.temperature_k))
     return recipe
@@ -92,7 +93,9 @@ def compute(settings: ModelledSettings, recipe: Recipe, progress: Progress) -> L
     try:
         if isinstance(settings, MemorySettings):
             return _memory(settings, recipe, progress)
-        return _bright_dark(settings, recipe, progress)
+        if isinstance(settings, BrightDarkSettings):
+            return _bright_dark(settings, recipe, progress)
+        return chain_light(settings, progress)
     except ValueError as error:  # what only the conditions make impossible, such as disorder at 4 K
         raise InputError(f"the {settings.kind} sample", str(error)) from error
     except MemoryError as error:
@@ -317,7 +320,12 @@ class ModelledSample:
         light = self.light(conditions)
         if light is None:
             return _Dark(time_edges_ns.size - 1)
-        excitons = self._settings.detected_per_incident_photon * conditions.photons_per_pulse
+        settings = self._settings
+        excitons = settings.detected_per_incident_photon * conditions.photons_per_pulse
+        if isinstance(settings, QuantumSettings):
+            return ChainMap.of(
+                light, settings.lifetime_ns, time_edges_ns, excitons, conditions.spot_sigma_um
+            )
         return GriddedMap(light, time_edges_ns, excitons, conditions.spot_sigma_um)
 
     def describe(self, conditions: Conditions) -> str | None:
@@ -326,13 +334,18 @@ class ModelledSample:
         light = self.light(conditions)
         if recipe is None or light is None:
             return None
-        known = ("alpha", "pulse_interval_us", "gamma_db", "temperature_k")
+        known = (
+            "alpha", "pulse_interval_us", "gamma_db", "temperature_k",
+            "disorder", "dephasing", "coupling_mev",
+        )  # fmt: skip
         values = ", ".join(f"{name} = {recipe[name]:g}" for name in known if name in recipe)
         words = f"the sample is the {self._settings.kind} model ({values})"
         if math.isfinite(light.d_cm2_per_s):
+            quantum = isinstance(self._settings, QuantumSettings)
+            meant = "along x, at long times" if quantum else "along one axis, 1 ns after the pulse"
             words += (
                 f"; its own D is {light.d_cm2_per_s:.4g} ± {light.d_stderr_cm2_per_s:.2g} cm²/s "
-                "along one axis, 1 ns after the pulse"
+                f"{meant}"
             )
         line = light.line_d_cm2_per_s(conditions.spot_sigma_um, FIT_FROM_NS, math.inf)
         if math.isfinite(line):
