@@ -273,7 +273,7 @@ def test_ctrl_c_does_not_end_it(light: Lamp, tmp_path: Path) -> None:
     ("number", "words"),
     [
         (signal.SIGKILL, r"the watchdog ended by itself \(code -9\)"),
-        (signal.SIGSTOP, "the watchdog no longer answered"),
+        pytest.param(signal.SIGSTOP, "the watchdog no longer answered", marks=pytest.mark.full),
     ],
 )
 def test_a_lost_watchdog_is_replaced(light: Lamp, tmp_path: Path, number: int, words: str) -> None:

@@ -225,7 +225,9 @@ T3 = [
 ]
 
 
-@pytest.mark.parametrize("profile", SCANS)
+@pytest.mark.parametrize(
+    "profile", ["purdue", *(pytest.param(name, marks=pytest.mark.full) for name in ("mit", "lmu"))]
+)
 def test_photons_counted_in_flight_find_it_too(
     tmp_path: Path, program: Program, profile: str
 ) -> None:
