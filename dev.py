@@ -27,6 +27,15 @@ QT_LIBRARIES = {
     "fontconfig": "libfontconfig1",
     "dbus-1": "libdbus-1-3",
     "glib-2.0": "libglib2.0-0",
+    "xcb-cursor": "libxcb-cursor0",
+    "xcb-icccm": "libxcb-icccm4",
+    "xcb-image": "libxcb-image0",
+    "xcb-keysyms": "libxcb-keysyms1",
+    "xcb-randr": "libxcb-randr0",
+    "xcb-render-util": "libxcb-render-util0",
+    "xcb-shape": "libxcb-shape0",
+    "xcb-xinerama": "libxcb-xinerama0",
+    "xkbcommon-x11": "libxkbcommon-x11-0",
 }
 
 
