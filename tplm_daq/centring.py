@@ -20,6 +20,8 @@ Limits = tuple[tuple[float, float], tuple[float, float]]
 
 SIGNIFICANCE = 5.0
 """Standard errors by which a peak must stand out."""
+CURVED = 3.0
+"""Standard errors by which a blur must grow to both sides of the focus."""
 FINE = 2.0
 """The second pair of lines reaches this many σ of the first."""
 FEWEST = 7
@@ -27,6 +29,10 @@ FEWEST = 7
 FEWEST_STEPS = 5
 ROUNDS = 3
 """How often the window of the focus may follow a peak at its edge."""
+
+
+class SearchError(DeviceError):
+    """What was searched for was not found, or cannot be in reach; no device failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +47,8 @@ class Line:
         Its width.
     peak_hz, peak_stderr_hz : float
         Its height above the constant.
+    background_hz : float
+        The constant.
     """
 
     center_um: float
@@ -49,6 +57,30 @@ class Line:
     sigma_stderr_um: float
     peak_hz: float
     peak_stderr_hz: float
+    background_hz: float
+
+
+@dataclass(frozen=True, slots=True)
+class Scanned:
+    """A line as far as it has been measured.
+
+    Attributes
+    ----------
+    axis : int
+        0: along x, 1: along y.
+    places_um, rates_hz : tuple of float
+        Sample plane, ascending; counts per second there.
+    is_done : bool
+        Whether all of it is.
+    line : Line or None
+        The fit, when all of it is, if a peak stands out.
+    """
+
+    axis: int
+    places_um: tuple[float, ...]
+    rates_hz: tuple[float, ...]
+    is_done: bool = False
+    line: Line | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +110,10 @@ class Vertex:
 
     z_um: float
     stderr_um: float
+
+
+Watch = Callable[[Scanned], None]
+"""Told of a line as it is measured."""
 
 
 def fit_line(places_um: Sequence[float], counts: Sequence[float], live_s: float) -> Line | None:
@@ -148,6 +184,7 @@ def fit_line(places_um: Sequence[float], counts: Sequence[float], live_s: float)
         sigma_stderr_um=math.exp(best[2]) * math.sqrt(covariance[2, 2] * excess),
         peak_hz=float(peak) / live_s,
         peak_stderr_hz=peak_error / live_s,
+        background_hz=float(best[3]) ** 2 / live_s,
     )
 
 
@@ -161,15 +198,37 @@ def sample_limits_um(profile: InstrumentProfile) -> Limits:
     return (x[0], x[1]), (y[0], y[1])
 
 
-def _measure(
+def measure_line(
     expose_at: ExposeAt,
     through_um: tuple[float, float],
     axis: int,
     half_um: float,
     positions: int,
     limits_um: Limits,
-) -> tuple[Line | None, float]:
-    """Measure a line through a place and fit it; gives the highest count rate too."""
+    watch: Watch = lambda _: None,
+) -> Scanned:
+    """Measure a line through a place and fit it.
+
+    Parameters
+    ----------
+    expose_at : callable
+        Counts at a place of the sample plane.
+    through_um : tuple of float
+        Its middle, x and y.
+    axis : int
+        0: along x, 1: along y.
+    half_um, positions
+        How far to both sides, and at how many places.
+    limits_um : tuple of tuple of float
+        What the stage reaches; places beyond are left out.
+    watch : callable
+        Told after every place, and of the fit.
+
+    Raises
+    ------
+    SearchError
+        If too few places are within the travel.
+    """
     (x_um, y_um), (low, high) = through_um, limits_um[axis]
     places = [
         place
@@ -177,20 +236,33 @@ def _measure(
         if low <= place <= high
     ]
     if len(places) < FEWEST:
-        raise DeviceError(
+        raise SearchError(
             "detector_stage",
             f"only {len(places)} of {positions} places for finding the peak along "
             f"{'xy'[axis]} are within its travel",
             "bring the image nearer to the middle of the travel",
         )
-    exposed = [expose_at(place, y_um) if axis == 0 else expose_at(x_um, place) for place in places]
-    counts = [count for count, _ in exposed]
-    live_s = sum(each_s for _, each_s in exposed) / len(exposed)
-    return fit_line(places, counts, live_s), max(counts) / live_s
+    counts: list[float] = []
+    lives_s: list[float] = []
+    rates: list[float] = []
+    for place in places:
+        count, live_s = expose_at(place, y_um) if axis == 0 else expose_at(x_um, place)
+        counts.append(count)
+        lives_s.append(live_s)
+        rates.append(count / live_s)
+        watch(Scanned(axis, tuple(places[: len(rates)]), tuple(rates)))
+    line = fit_line(places, counts, sum(lives_s) / len(lives_s))
+    scanned = Scanned(axis, tuple(places), tuple(rates), True, line)
+    watch(scanned)
+    return scanned
 
 
 def find_peak(
-    expose_at: ExposeAt, start_um: tuple[float, float], how: Centring, limits_um: Limits
+    expose_at: ExposeAt,
+    start_um: tuple[float, float],
+    how: Centring,
+    limits_um: Limits,
+    watch: Watch = lambda _: None,
 ) -> Peak:
     """Find the emission peak: a coarse cross, then a finer one through what it found.
 
@@ -204,10 +276,12 @@ def find_peak(
         Of the plan.
     limits_um : tuple of tuple of float
         What the stage reaches; places beyond are left out.
+    watch : callable
+        Told of the lines as they are measured.
 
     Raises
     ------
-    DeviceError
+    SearchError
         If no peak stands out.
     """
     here = list(start_um)
@@ -215,13 +289,14 @@ def find_peak(
 
     def line(axis: int, half_um: float) -> Line | None:
         nonlocal brightest_hz
-        found, rate_hz = _measure(
-            expose_at, (here[0], here[1]), axis, half_um, how.positions, limits_um
+        through_um = here[0], here[1]
+        scanned = measure_line(
+            expose_at, through_um, axis, half_um, how.positions, limits_um, watch
         )
-        brightest_hz = max(brightest_hz, rate_hz)
-        if found is not None:
-            here[axis] = found.center_um
-        return found
+        brightest_hz = max(brightest_hz, *scanned.rates_hz)
+        if scanned.line is not None:
+            here[axis] = scanned.line.center_um
+        return scanned.line
 
     reach = how.half_range_um
     along_x, along_y = line(0, reach), line(1, reach)
@@ -233,12 +308,12 @@ def find_peak(
         found = [line(axis, half_um) for axis in (0, 1)]
         fine = [each for each in found if each is not None]
     if len(fine) < 2:
-        raise DeviceError(
+        raise SearchError(
             "detector",
             f"no emission peak was found within {reach:g} µm of ({start_um[0]:.2f}, "
             f"{start_um[1]:.2f}) µm; the brightest place gave {brightest_hz:.3g} counts/s",
-            "look at laser, focus and alignment, or use a longer centring.dwell_s or a larger "
-            "centring.half_range_um",
+            "look at laser, focus and alignment, or search with a longer dwell_s or a larger "
+            "half_range_um",
         )
     x, y = fine
     return Peak(
@@ -264,7 +339,7 @@ def width(
     Each is that of a Gaussian fitted to a line through the peak; infinite if none stands out.
     """
     lines = [
-        _measure(expose_at, peak_um, axis, how.half_range_um, how.positions, limits_um)[0]
+        measure_line(expose_at, peak_um, axis, how.half_range_um, how.positions, limits_um).line
         for axis in (0, 1)
     ]
     found = [line for line in lines if line is not None]
@@ -298,7 +373,7 @@ def find_focus(
 
     Raises
     ------
-    DeviceError
+    SearchError
         If there is no focus in reach.
     """
     low, high = limits_um
@@ -310,7 +385,7 @@ def find_focus(
         if 0 < sharpest < len(scan) - 1:
             break
     else:
-        raise DeviceError(
+        raise SearchError(
             "sample_stage",
             f"no focus was found: the light is sharpest at z = {middle:.2f} µm, the end of what "
             "was searched",
@@ -321,10 +396,10 @@ def find_focus(
         middle = vertex.z_um
     vertex = _vertex(_scan(blur_at, middle, half_range_um / 2, steps, limits_um))
     if vertex is None:
-        raise DeviceError(
+        raise SearchError(
             "sample_stage",
             f"no focus was found near z = {middle:.2f} µm: the light does not blur to both sides",
-            "use a larger centring.focus.half_range_um or a longer centring.dwell_s",
+            "use a larger half_range_um or a longer dwell_s",
         )
     return vertex
 
@@ -340,7 +415,7 @@ def _scan(
     z = middle_um + half_um * np.linspace(-1, 1, steps)
     z = z[(z >= limits_um[0]) & (z <= limits_um[1])]
     if z.size < FEWEST_STEPS:
-        raise DeviceError(
+        raise SearchError(
             "sample_stage",
             f"only {z.size} of {steps} places for focusing near z = {middle_um:.2f} µm are within "
             "its travel",
@@ -350,7 +425,7 @@ def _scan(
 
 
 def _vertex(scan: Sequence[Blur]) -> Vertex | None:
-    """Where a weighted parabola is lowest; None if it is not, between the ends."""
+    """Where a weighted parabola is lowest; None if it is not, between the ends, or not curved."""
     usable = np.array([(blur.z_um, blur.value, blur.stderr) for blur in scan])
     usable = usable[np.isfinite(usable).all(axis=1)]
     if len(usable) < FEWEST_STEPS - 1 or np.unique(usable[:, 0]).size < 3:
@@ -365,6 +440,8 @@ def _vertex(scan: Sequence[Blur]) -> Vertex | None:
         return None
     chi2 = float(np.sum((weights * (value / scale - np.polyval(fit, u))) ** 2))
     excess = max(1.0, chi2 / (z.size - 3))
+    if not curve > CURVED * math.sqrt(covariance[0, 0] * excess):
+        return None  # among noise there is always a lowest place
     by = np.array([slope / (2 * curve**2), -1 / (2 * curve), 0.0])
     return Vertex(
         z_um=float(middle - half * slope / (2 * curve)),

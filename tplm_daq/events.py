@@ -229,6 +229,19 @@ class PointStarted:
 
 
 @dataclass(frozen=True, slots=True)
+class PointsReordered:
+    """The points of a series that have not begun are measured in another order.
+
+    Attributes
+    ----------
+    order : tuple of int
+        Their numbers, the next one first.
+    """
+
+    order: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class PointEnded:
     """A point of a series is over; D is None where there is none."""
 
@@ -261,6 +274,7 @@ Event = (
     | RunEnded
     | SeriesStarted
     | PointStarted
+    | PointsReordered
     | PointEnded
     | SeriesEnded
 )

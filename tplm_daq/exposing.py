@@ -8,14 +8,20 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tplm_config import Leg, ScanPlan, Visit, VisitKind
+from tplm_config import CardSettings, Leg, Visit, VisitKind
 from tplm_daq.counting import Dwell, HistogramDwell, StreamDwell, check_flags
 from tplm_daq.events import Notice
 from tplm_daq.handling import POLL_S, Director, Handling
 from tplm_daq.t3.decoder import T3_FORMATS
 from tplm_daq.t3.keeping import KeptRecords
 from tplm_daq.t3.writing import PtuHeader
-from tplm_drivers import CardConfiguration, DeviceError, Instrument, StreamConfiguration
+from tplm_drivers import (
+    CardConfiguration,
+    DeviceError,
+    Histogram,
+    Instrument,
+    StreamConfiguration,
+)
 
 END_POLL_S = 2e-4
 """Device time between two looks at a dwell that should be over."""
@@ -32,10 +38,12 @@ class Exposing:
         Open devices.
     handling : Handling
         Waits for the end of the dwell.
-    plan : ScanPlan
-        For the card's settings.
-    scan_path : Path or None
-        The scan file, beside which records are kept if the plan says so.
+    settings : CardSettings
+        How the card counts.
+    scan_path : Path, optional
+        The scan file, beside which records are kept if the settings say so.
+    markers : bool
+        Whether the card listens to its marker inputs while it streams.
 
     Attributes
     ----------
@@ -50,13 +58,16 @@ class Exposing:
         runner: Director,
         instrument: Instrument,
         handling: Handling,
-        plan: ScanPlan,
-        scan_path: Path | None,
+        settings: CardSettings,
+        scan_path: Path | None = None,
+        *,
+        markers: bool = False,
     ) -> None:
         self._runner = runner
         self._instrument = instrument
         self._handling = handling
-        self._plan = plan
+        self._settings = settings
+        self._markers = markers
         self._scan_path = scan_path
         self._kept: KeptRecords | None = None
         self.stream: StreamConfiguration | None = None
@@ -73,15 +84,15 @@ class Exposing:
             self._runner.emit(Notice("warning", "records", words))
 
     def configure(self) -> CardConfiguration | StreamConfiguration:
-        """Set the card up as the plan says."""
-        wanted, card = self._plan.card, self._instrument.card
+        """Set the card up as the settings say."""
+        wanted, card = self._settings, self._instrument.card
         actual: CardConfiguration | StreamConfiguration
         if wanted.mode == "t3":
             actual = self.stream = card.configure_stream(
                 wanted.time_bin_ps,
                 wanted.offset_ns,
                 wanted.sync_divider,
-                markers=self._plan.fly is not None and self._plan.fly.cut == "markers",
+                markers=self._markers,
             )
             bins = min(wanted.bins, T3_FORMATS[actual.record_type].bins)
         else:
@@ -92,7 +103,7 @@ class Exposing:
         if not math.isclose(actual.time_bin_ps, wanted.time_bin_ps) or bins != wanted.bins:
             raise DeviceError(
                 "card",
-                f"the plan asks for {wanted.bins} bins of {wanted.time_bin_ps:g} ps but the card "
+                f"{wanted.bins} bins of {wanted.time_bin_ps:g} ps are asked for but the card "
                 f"can do {bins} bins of {actual.time_bin_ps:g} ps",
                 "change card.time_bin_ps or card.range_ns",
             )
@@ -101,8 +112,8 @@ class Exposing:
     # -- records --------------------------------------------------------------------------
 
     def open_records(self) -> None:
-        """Open what the plan wants the records kept in, if it is not open."""
-        stream, how = self.stream, self._plan.card.raw
+        """Open what the records are to be kept in, if it is not open."""
+        stream, how = self.stream, self._settings.raw
         if self._kept is not None or stream is None or self._scan_path is None or how == "none":
             return
         identity = self._instrument.card.identify()
@@ -110,7 +121,7 @@ class Exposing:
             record_type=stream.record_type,
             time_bin_ps=stream.time_bin_ps,
             sync_rate_hz=self._handling.sync_hz,
-            bins=self._plan.card.bins,
+            bins=self._settings.bins,
             offset_ns=stream.offset_ns,
             sync_divider=stream.sync_divider,
             binning_factor=round(
@@ -159,7 +170,7 @@ class Exposing:
                 instrument.card, visit.dwell_s, handling.rate_hz, instrument.clock
             )
         return StreamDwell(
-            instrument.card, self.stream, self._plan.card.bins, visit, instrument.clock, self.write
+            instrument.card, self.stream, self._settings.bins, visit, instrument.clock, self.write
         )
 
     def run_down(self, dwell: Dwell, dwell_s: float, towards_end: Callable[[], None]) -> None:
@@ -185,12 +196,16 @@ class Exposing:
 
     def expose(self, dwell_s: float, next_index: int) -> tuple[float, float]:
         """Count for a short dwell that is not part of the scan; gives counts and counting time."""
-        visit = Visit(next_index, VisitKind.REFERENCE, -1, -1, 0.0, 0.0, dwell_s)
-        with self.dwell(visit) as dwell:
-            self.run_down(dwell, dwell_s, lambda: None)
-            histogram = dwell.finish()
+        histogram = self.count(dwell_s)
         check_flags(histogram.flags, f"visit {next_index}, which is")
         return float(histogram.counts.sum(dtype=np.int64)), histogram.live_s
+
+    def count(self, dwell_s: float) -> Histogram:
+        """Count for a dwell that is not part of any scan."""
+        visit = Visit(0, VisitKind.REFERENCE, -1, -1, 0.0, 0.0, dwell_s)
+        with self.dwell(visit) as dwell:
+            self.run_down(dwell, dwell_s, lambda: None)
+            return dwell.finish()
 
     def _overdue(self, dwell: Dwell, dwell_s: float, waited_s: float) -> None:
         """Give up a card that does not end its dwell; wait, in the dark, for a slow disk."""
@@ -198,7 +213,8 @@ class Exposing:
             raise DeviceError(
                 "card",
                 f"a dwell of {dwell_s:g} s has not ended after {waited_s:.1f} s",
-                "check the sync signal and the card's connection, then resume the scan",
+                "check the sync signal and the card's connection, then "
+                f"{self._handling.afterwards}",
             )
         if not self.waits_in_dark:
             self.waits_in_dark = True

@@ -18,8 +18,29 @@ SIMULATION_POLL_S = 0.02
 """Real time between two looks at the requests while the light of a model is computed."""
 
 
+GO_ON_ADVICE = (
+    "let the run go on with the light it had; to measure with less, end it and begin a new scan"
+)
+
+
 class DetectorTooBrightError(Exception):
-    """The detector saw more light than the profile allows; the light is blocked."""
+    """The detector saw more light than the profile allows; the light is blocked.
+
+    Parameters
+    ----------
+    rate_hz, limit_hz : float
+        What it saw, and what is allowed.
+    then : str
+        What to do when the cause is found.
+    """
+
+    def __init__(self, rate_hz: float, limit_hz: float, then: str) -> None:
+        self.rate_hz = rate_hz
+        super().__init__(
+            f"{rate_hz:.3g} counts/s on the detector, more than the profile's limit of "
+            f"{limit_hz:.3g}; the light was blocked. Look for room light, or for a filter or a "
+            f"wheel that moved, then {then}"
+        )
 
 
 class Director(Protocol):
@@ -49,6 +70,10 @@ class Handling:
         Open devices.
     while_counting : callable
         Called at every pause of a dwell.
+    afterwards : str
+        What to do when the cause of a failure is mended.
+    after_too_much : str
+        What to do when the cause of too much light is found.
 
     Attributes
     ----------
@@ -61,11 +86,18 @@ class Handling:
     """
 
     def __init__(
-        self, runner: Director, instrument: Instrument, while_counting: Callable[[], None]
+        self,
+        runner: Director,
+        instrument: Instrument,
+        while_counting: Callable[[], None],
+        afterwards: str = "resume the scan",
+        after_too_much: str = GO_ON_ADVICE,
     ) -> None:
         self._runner = runner
         self._instrument = instrument
         self._while_counting = while_counting
+        self.afterwards = afterwards
+        self._after_too_much = after_too_much
         self._looked_s = -math.inf
         self.watching = self.is_counting = False
         self.rate_hz = self.sync_hz = 0.0
@@ -169,7 +201,7 @@ class Handling:
                 "detector_stage",
                 f"stopped at ({at_x_um:.1f}, {at_y_um:.1f}) µm instead of "
                 f"({target[0]:.1f}, {target[1]:.1f}) µm",
-                "look for an obstacle or a lost reference, home the stage, then resume the scan",
+                f"look for an obstacle or a lost reference, home the stage, then {self.afterwards}",
             )
         return at_x_um, at_y_um
 
@@ -185,12 +217,7 @@ class Handling:
         if rate_hz > limit_hz:
             self.block_light()
             self._instrument.card.stop()
-            raise DetectorTooBrightError(
-                f"{rate_hz:.3g} counts/s on the detector, more than the profile's limit of "
-                f"{limit_hz:.3g}; the light was blocked. Look for room light, or for a filter or a "
-                "wheel that moved, then let the run go on with the light it had; to measure with "
-                "less, end it and begin a new scan"
-            )
+            raise DetectorTooBrightError(rate_hz, limit_hz, self._after_too_much)
 
     def tell_rates(self, brightest_bin: int | None) -> None:
         """Tell what the detector sees."""

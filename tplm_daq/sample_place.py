@@ -1,11 +1,17 @@
 """The place of the sample: where it belongs during a scan, and moves away from there and back."""
 
 import math
+from operator import sub
 
 from tplm_config import ScanPlan, Visit
 from tplm_config.profile import SampleStageRole
 from tplm_daq.handling import POLL_S, Handling
 from tplm_drivers import DeviceError, Instrument
+
+AT_REST = 0.05
+"""Share of the tolerance within which a stage at rest reads the same again."""
+RESTS = 20
+"""So many looks at most until it is; a stage that never is has noise."""
 
 
 class SamplePlace:
@@ -25,6 +31,7 @@ class SamplePlace:
         self, handling: Handling, instrument: Instrument, home_um: tuple[float, ...] | None
     ) -> None:
         self._handling = handling
+        self._instrument = instrument
         self._stage = instrument.sample_stage
         self._role = instrument.profile.sample_stage
         self._home_um = home_um
@@ -62,6 +69,14 @@ class SamplePlace:
         """Bring the sample to where it belongs, if it is not there."""
         if self._is_away and self._home_um is not None:
             self._move(self._home_um)
+
+    def go_to(self, x_um: float | None, y_um: float | None) -> None:
+        """Go beside the place of the sample; None: the x or y of that."""
+        if self._home_um is None:
+            raise DeviceError("sample_stage", "there is no sample stage to move")
+        x_home_um, y_home_um = self._home_um[:2]
+        target_um = (x_home_um if x_um is None else x_um, y_home_um if y_um is None else y_um)
+        self._move((*target_um, *self._home_um[2:]))
 
     def focus_um(self) -> tuple[float, tuple[float, float]]:
         """The z where the sample belongs; the lowest and highest there are.
@@ -105,28 +120,43 @@ class SamplePlace:
                 if clock.now_s() > deadline_s:
                     return f"the sample stage is still moving back after {role.timeout_s:g} s"
                 clock.wait(POLL_S)
-            _arrived(stage.position_um(), home_um, role)
+            _arrived(stage.position_um(), home_um, role, self._handling.afterwards)
         except DeviceError as error:
             return f"the sample was left beside its place ({error})"
         self._is_away = False
         return None
 
     def _move(self, target_um: tuple[float, ...]) -> tuple[float, ...]:
-        stage, role = self._stage, self._role
-        if stage is None or role is None:
-            raise DeviceError("sample_stage", "there is no sample stage to move")
         self._is_away = True  # until it is known to be at home
-        stage.move_to(target_um)
-        self._handling.wait_until(
-            lambda: not stage.is_moving(), role.timeout_s, "sample_stage", "moving"
-        )
-        here = _arrived(stage.position_um(), target_um, role)
+        here_um = move_sample(self._handling, self._instrument, target_um)
         self._is_away = target_um != self._home_um
-        return here
+        return here_um
+
+
+def move_sample(
+    handling: Handling, instrument: Instrument, target_um: tuple[float, ...]
+) -> tuple[float, ...]:
+    """Move the sample stage, open to an abort, until it rests; gives its read-back, the target."""
+    stage, role = instrument.sample_stage, instrument.profile.sample_stage
+    if stage is None or role is None:
+        raise DeviceError("sample_stage", "there is no sample stage to move")
+    stage.move_to(target_um)
+    handling.wait_until(lambda: not stage.is_moving(), role.timeout_s, "sample_stage", "moving")
+    here_um = _arrived(stage.position_um(), target_um, role, handling.afterwards)
+    # closed-loop stages call themselves there when they are near, and creep on
+    for _ in range(RESTS):
+        handling.wait(POLL_S)
+        before_um, here_um = here_um, stage.position_um()
+        if max(map(abs, map(sub, here_um, before_um))) < AT_REST * role.tolerance_um:
+            break
+    return _arrived(here_um, target_um, role, handling.afterwards)
 
 
 def _arrived(
-    here_um: tuple[float, ...], target_um: tuple[float, ...], role: SampleStageRole
+    here_um: tuple[float, ...],
+    target_um: tuple[float, ...],
+    role: SampleStageRole,
+    afterwards: str,
 ) -> tuple[float, ...]:
     """The read-back of a move, which must be its target.
 
@@ -137,7 +167,7 @@ def _arrived(
         raise DeviceError(
             "sample_stage",
             f"stopped at {_in_words(here_um)} µm instead of {_in_words(target_um)} µm",
-            "look for an obstacle or a lost reference, then resume the scan",
+            f"look for an obstacle or a lost reference, then {afterwards}",
         )
     return here_um
 

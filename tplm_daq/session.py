@@ -2,14 +2,23 @@
 
 import signal
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from operator import attrgetter
 from pathlib import Path
 from types import FrameType
 from typing import Protocol
 
-from tplm_config import InputError, InstrumentProfile, ScanPlan, check
+from tplm_config import (
+    CardSettings,
+    InputError,
+    InstrumentProfile,
+    ScanPlan,
+    check,
+    load_profile,
+    parse_profile,
+    to_toml,
+)
 from tplm_daq.events import Notice, Observer
 from tplm_daq.runner import Runner, RunOutcome
 from tplm_daq.store import Scan, ScanHeader, ScanWriter, read_scan
@@ -69,6 +78,33 @@ def go_on(instrument: Instrument, path: str | Path) -> ScanWriter:
     return ScanWriter.resume(path)
 
 
+def profile_for(
+    scan: Scan, profile: str | None = None, overrides: Sequence[str] = ()
+) -> InstrumentProfile:
+    """The instrument to go on with: the one kept in the file, unless another is named.
+
+    Raises
+    ------
+    InputError
+        If there is none in the file, or it is not usable.
+    """
+    kept = scan.header.profile
+    if profile is not None:
+        found = load_profile(profile, overrides)
+    elif scan.header.profile_problem:
+        raise InputError(scan.path, f"its profile is not usable ({scan.header.profile_problem})")
+    elif kept is None:
+        raise InputError(
+            scan.path, "the counts were imported, so there is no instrument to go on with"
+        )
+    else:
+        found = parse_profile(to_toml(kept), f"{scan.path} (its profile)", overrides)
+    # a simulation must not draw the same photons again
+    seed = found.simulation.seed + int(scan.stored.sum())
+    simulation = found.simulation.model_copy(update={"seed": seed})
+    return found.model_copy(update={"simulation": simulation})
+
+
 def finish_complete(scan: Scan) -> str | None:
     """See that a file with nothing left to measure has its compact form.
 
@@ -110,7 +146,30 @@ def _check_same(kept: InstrumentProfile, now: InstrumentProfile, path: str | Pat
 def _check(instrument: Instrument, plan: ScanPlan, source: str | Path) -> None:
     """Refuse a plan that the instrument cannot carry out."""
     check(plan, instrument.profile, source)
-    card = plan.card
+    check_card(instrument, plan.card, source, within="card.")
+
+
+def check_card(
+    instrument: Instrument, card: CardSettings, source: str | Path, within: str = ""
+) -> None:
+    """Refuse settings that the card of the instrument cannot take.
+
+    Parameters
+    ----------
+    instrument : Instrument
+        Open devices.
+    card : CardSettings
+        What is asked for.
+    source : str or Path
+        Where that came from.
+    within : str
+        What comes before its keys there.
+
+    Raises
+    ------
+    InputError
+        For the first fault.
+    """
     allowed = instrument.card.allowed_time_bins_ps()
     if not any(abs(card.time_bin_ps - bin_ps) < 1e-6 * bin_ps for bin_ps in allowed):
         listed = ", ".join(f"{bin_ps:g}" for bin_ps in allowed[:12])
@@ -118,7 +177,7 @@ def _check(instrument: Instrument, plan: ScanPlan, source: str | Path) -> None:
             source,
             f"found {card.time_bin_ps:g}",
             f"the card can make {listed}{' …' if len(allowed) > 12 else ''} ps",
-            "card.time_bin_ps",
+            f"{within}time_bin_ps",
         )
     most = MAX_STREAM_BINS if card.mode == "t3" else instrument.card.max_bins()
     if card.bins > most:
@@ -126,7 +185,7 @@ def _check(instrument: Instrument, plan: ScanPlan, source: str | Path) -> None:
             source,
             f"{card.range_ns:g} ns in bins of {card.time_bin_ps:g} ps are {card.bins} bins",
             f"the card has at most {most}; use longer bins",
-            "card.range_ns",
+            f"{within}range_ns",
         )
 
 

@@ -85,7 +85,10 @@ class Visiting:
         self._zero_s = instrument.clock.now_s() - started_s
         self._scan_path = scan_path
         self._handling = Handling(runner, instrument, self._judge_when_due)
-        self._exposing = Exposing(runner, instrument, self._handling, plan, scan_path)
+        markers = plan.fly is not None and plan.fly.cut == "markers"
+        self._exposing = Exposing(
+            runner, instrument, self._handling, plan.card, scan_path, markers=markers
+        )
         self._sample = SamplePlace(self._handling, instrument, sample_home_um)
         self._aiming = Aiming(
             runner, instrument, self._handling, self._exposing, self._sample, plan, self._zero_s

@@ -65,14 +65,39 @@ def refusal(error: ValidationError, schema: dict[str, Any], source: str | Path) 
     source : str or Path
         Where the input came from.
     """
-    # an unknown key goes first: misspelt, it also explains why another one is missing
-    faults = sorted(error.errors(include_url=False), key=lambda f: f["type"] != "extra_forbidden")
-    spots = [_locate(schema, fault) for fault in faults]
-    problem, allowed = _describe(faults[0], spots[0])
-    others = len({spot.key for spot in spots} - {spots[0].key})
+    first, *rest = faults(error, schema)
+    others = len({fault.key for fault in rest} - {first.key})
+    allowed = first.allowed
     if others:
         allowed = f"{allowed} ({others} more fault{'s' if others > 1 else ''} besides)".lstrip()
-    return InputError(source, problem, allowed, spots[0].key)
+    return InputError(source, first.problem, allowed, first.key)
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing that is wrong.
+
+    Attributes
+    ----------
+    key : str
+        Dotted; empty for the whole.
+    problem, allowed : str
+        As of `InputError`.
+    """
+
+    key: str
+    problem: str
+    allowed: str
+
+
+def faults(error: ValidationError, schema: dict[str, Any]) -> list[Fault]:
+    """Every fault that a model found; parameters as of `refusal`."""
+    # an unknown key goes first: misspelt, it also explains why another one is missing
+    found = sorted(error.errors(include_url=False), key=lambda f: f["type"] != "extra_forbidden")
+    spots = [_locate(schema, fault) for fault in found]
+    return [
+        Fault(spot.key, *_describe(fault, spot)) for fault, spot in zip(found, spots, strict=True)
+    ]
 
 
 @dataclass(frozen=True)

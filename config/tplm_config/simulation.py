@@ -401,5 +401,10 @@ class SimulationSettings(Model):
     """The stage that carries the sample."""
     focus_depth_um: PositiveFloat = 0.8
     """Defocus z at which the variance of the spot has doubled, µm."""
+    focus_z_um: float = 0.0
+    """Sample-stage z at which the spot is in focus, µm."""
+    spot_image_um: tuple[float, float] | None = None
+    """Detector-stage reading at which it really looks at the spot, µm; absent = where the
+    profile's ``zero_um`` says."""
     thermostat: ThermostatSettings = ThermostatSettings()
     """The cryostat."""

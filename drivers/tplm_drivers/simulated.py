@@ -303,7 +303,8 @@ class SimulatedBench:
                 wavelength_nm=profile.laser.wavelength_nm,
                 spot_fwhm_nm=optics.spot_fwhm_nm,
                 stage_directions=(stage.x.sign, stage.y.sign),
-                stage_zero_um=(stage.x.zero_um, stage.y.zero_um),
+                stage_zero_um=profile.simulation.spot_image_um
+                or (stage.x.zero_um, stage.y.zero_um),
             ),
             simulated_clock,
         )

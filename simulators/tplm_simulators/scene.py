@@ -173,7 +173,8 @@ class Scene:
         """Conditions of the sample when the shutter is open, without the noise of the laser."""
         optics, rate_hz = self._optics, self._laser.pulse_rate_hz()
         x_um, y_um, z_um = self._sample_stage.place_um_at(time_s)
-        widening = 1 + (z_um / self._settings.focus_depth_um) ** 2
+        defocus_um = z_um - self._settings.focus_z_um
+        widening = 1 + (defocus_um / self._settings.focus_depth_um) ** 2
         excited = excitation(
             self._steady_power_nw(time_s),
             rate_hz,

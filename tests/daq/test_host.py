@@ -425,6 +425,18 @@ def test_a_request_that_fails_is_told(tmp_path: Path) -> None:
             assert client.ask("status")["ok"]
 
 
+def test_a_plain_run_takes_no_arguments(tmp_path: Path) -> None:
+    controls = Recorder()
+    with Host(controls, tmp_path / "a.h5") as host:
+        assert host.entry is not None
+        with HostClient(host.entry) as client:
+            with pytest.raises(InputError, match="takes no arguments"):
+                client.ask("stop", {"now": True})
+            assert client.ask("pause", {})["ok"]
+            assert client.ask("status")["status"]["station"] is None
+    assert [name for name, _ in controls.asked] == ["pause"]
+
+
 def test_a_run_that_is_over_takes_no_commands(tmp_path: Path) -> None:
     controls = Recorder()
     with Host(controls, tmp_path / "a.h5") as host:

@@ -24,6 +24,7 @@ from tplm_daq.events import (
     Ending,
     Notice,
     PointEnded,
+    PointsReordered,
     PointStarted,
     RunState,
     SeriesEnded,
@@ -404,6 +405,54 @@ def test_an_edited_plan_keeps_what_it_still_asks_for(tmp_path) -> None:
     outcome, events = run(folder, small_series((10, 20)))
     assert not [e for e in events if isinstance(e, PointStarted)]
     assert [entry.file for entry in outcome.manifest.points] == ["p001.h5", "p000.h5"]
+
+
+def test_another_order_stays_with_the_plan(tmp_path) -> None:
+    def reorder(series, event) -> None:
+        if isinstance(event, PointStarted):
+            assert series.reorder([3, 2]) == (3, 2, 1)
+            series.abort()
+
+    plan = small_series((20, 10, 5, 2))
+    _, events = run(tmp_path, plan, observe=reorder)
+    assert [event.order for event in events if isinstance(event, PointsReordered)] == [(3, 2, 1)]
+    assert read_manifest(tmp_path).order == (3, 2, 1)
+
+    def stop(series, event) -> None:
+        if isinstance(event, PointEnded) and event.index == 3:
+            series.abort()
+
+    _, events = run(tmp_path, observe=stop)
+    assert [event.index for event in events if isinstance(event, PointStarted)] == [0, 3]
+    # what is done is no longer moved; an edited plan has an order of its own
+    _, events = run(tmp_path, small_series((20, 10, 5, 2, 1)))
+    assert [event.index for event in events if isinstance(event, PointStarted)] == [1, 2, 4]
+    assert read_manifest(tmp_path).order == ()
+
+
+def test_what_cannot_be_put_in_another_order(tmp_path) -> None:
+    series = Series(small_series(), small_profile(), tmp_path / "a")
+    with pytest.raises(InputError, match="has not begun"):
+        series.reorder([0])
+    refused = []
+
+    def reorder(event) -> None:
+        if isinstance(event, PointStarted) and event.index == 1:
+            for order in ([0], [1], [3], [-1], [2, 2]):
+                with pytest.raises(InputError) as refusal:
+                    series.reorder(order)
+                refused.append(str(refusal.value))
+
+    series.subscribe(reorder)
+    assert series.run().ending is Ending.COMPLETED
+    assert [text.split("; ")[0] for text in refused] == [
+        "reorder: point 0 (20 nW) has begun or is over",
+        "reorder: point 1 (10 nW) has begun or is over",
+        "reorder: there is no point 3",
+        "reorder: there is no point -1",
+        "reorder: point 2 is named twice",
+    ]
+    assert read_manifest(tmp_path / "a").order == ()
 
 
 def test_a_damaged_file_stays_and_its_point_is_measured_again(tmp_path) -> None:

@@ -46,6 +46,16 @@ def test_a_sample_that_arrives_is_where_it_was_told_to_be(name: str) -> None:
         assert at.virtual.position_um() == pytest.approx((0, 0, 0), abs=1)
 
 
+def test_the_focus_is_read_when_the_stage_rests() -> None:
+    with bench(STAGES["anc350"], "sample_stage", acceleration_um_per_s2=5) as at:
+        place = sample(at)
+        for z_um in (2.0, -1.5, 0.5):
+            # the controller calls itself there half a micrometre before
+            read_um = place.go_to_z(z_um)
+            at.microscope.clock.wait(1.0)
+            assert read_um == pytest.approx(at.virtual.position_um()[2], abs=0.04)
+
+
 def test_a_stage_with_read_back_that_stands_still_is_told() -> None:
     with bench(STAGES["anc350"], "sample_stage") as at:
         place = sample(at)

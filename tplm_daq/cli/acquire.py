@@ -15,8 +15,6 @@ from tplm_config import (
     InstrumentProfile,
     load_plan,
     load_profile,
-    parse_profile,
-    to_toml,
 )
 from tplm_daq.analysis import fit_scan
 from tplm_daq.cli.options import (
@@ -38,7 +36,14 @@ from tplm_daq.live import LiveFit
 from tplm_daq.log import EventLog
 from tplm_daq.report import draw_report
 from tplm_daq.runner import Runner, RunOutcome
-from tplm_daq.session import begin, finish_complete, go_on, measure, stopping_on_signals
+from tplm_daq.session import (
+    begin,
+    finish_complete,
+    go_on,
+    measure,
+    profile_for,
+    stopping_on_signals,
+)
 from tplm_daq.store import Scan, ScanWriter, read_scan
 from tplm_daq.store.files import replacing
 from tplm_daq.watchdog import Watchdog
@@ -249,30 +254,11 @@ def resume(
         untouched = SafeState(laser_off=None, shutter_closed=None)
         nothing = RunOutcome(Ending.COMPLETED, "nothing was left to measure", 0, untouched)
         _finish(ctx, Measured(nothing, found, fit_scan(found)), report, as_json)
-    instrument_profile = _profile_for(found, profile, set_profile)
+    instrument_profile = profile_for(found, profile, set_profile)
     measured = run(
         instrument_profile, file, lambda open_: go_on(open_, file), log, simulated, watchdog
     )
     _finish(ctx, measured, report, as_json)
-
-
-def _profile_for(scan: Scan, profile: str | None, overrides: tuple[str, ...]) -> InstrumentProfile:
-    """The instrument to go on with: the one kept in the file, unless another is named."""
-    kept = scan.header.profile
-    if profile is not None:
-        found = load_profile(profile, overrides)
-    elif scan.header.profile_problem:
-        raise InputError(scan.path, f"its profile is not usable ({scan.header.profile_problem})")
-    elif kept is None:
-        raise InputError(
-            scan.path, "the counts were imported, so there is no instrument to go on with"
-        )
-    else:
-        found = parse_profile(to_toml(kept), f"{scan.path} (its profile)", overrides)
-    # a simulation must not draw the same photons again
-    seed = found.simulation.seed + int(scan.stored.sum())
-    simulation = found.simulation.model_copy(update={"seed": seed})
-    return found.model_copy(update={"simulation": simulation})
 
 
 @click.command()

@@ -1,7 +1,6 @@
 """The command that looks at every device: devices."""
 
 import shutil
-import time
 from typing import Any
 
 import click
@@ -12,6 +11,7 @@ from rich.table import Table
 from tplm_config import load_profile
 from tplm_daq.cli.options import json_option, profile_options
 from tplm_daq.cli.output import answer, say, stderr
+from tplm_daq.doctor import examine
 from tplm_drivers import DeviceError, Opener, RoleName, let_go
 from tplm_drivers.roles import ROLE_NAMES
 
@@ -38,7 +38,7 @@ def devices(
         ctx.exit(_discover(opener, as_json))
     opened: dict[RoleName, Any] = {}
     try:
-        rows = [_look(opener, role, opened) for role in opener.roles]
+        rows = [examine(opener.profile, role, opener.open, opened) for role in opener.roles]
     finally:
         state = let_go(opened)
         opener.close()
@@ -105,53 +105,6 @@ def _answers(opener: Opener, role: RoleName) -> dict[str, Any] | None:
         for one in found
     ]
     return row
-
-
-def _look(opener: Opener, role: RoleName, opened: dict[RoleName, Any]) -> dict[str, Any]:
-    """What one device says of itself, or why it says nothing."""
-    row: dict[str, Any] = {
-        "role": role, "driver": getattr(opener.profile, role).driver.name, "model": None,
-        "serial_number": None, "firmware": None, "state": None, "round_trip_ms": None,
-        "checked_against": None, "error": None,
-    }  # fmt: skip
-    try:
-        device = opened[role] = opener.open(role)
-        before_s = time.perf_counter()
-        identity = device.identify()
-        row["round_trip_ms"] = round((time.perf_counter() - before_s) * 1e3, 3)
-        row |= {
-            "model": identity.model,
-            "serial_number": identity.serial_number,
-            "firmware": identity.firmware,
-            "checked_against": identity.checked_against,
-            "state": _state(role, device),
-        }
-    except DeviceError as error:
-        row["error"] = str(error)
-    return row
-
-
-def _state(role: RoleName, device: Any) -> str:
-    """What a device reads back, in a few words."""
-    match role:
-        case "laser":
-            on = "emitting" if device.emission() else "off"
-            return f"{on}, {device.repetition_rate_hz() / 1e6:g} MHz"
-        case "card":
-            return f"{device.max_bins()} bins, {device.allowed_time_bins_ps()[0]:g} ps and up"
-        case "detector_stage":
-            x_um, y_um = device.position_um()[:2]
-            return f"at ({x_um:.1f}, {y_um:.1f}) µm, image plane"
-        case "attenuator" | "detection_attenuator":
-            return f"transmission {device.transmission():.4g}"
-        case "shutter":
-            return "open" if device.is_open() else "closed"
-        case "power_meter":
-            return f"{device.power_nw():.3g} nW"
-        case "sample_stage":
-            return "at (" + ", ".join(f"{value:.2f}" for value in device.position_um()) + ") µm"
-        case "temperature":
-            return f"{device.temperature_k():.2f} K, set point {device.set_point_k():g} K"
 
 
 def _table(name: str, rows: list[dict[str, Any]]) -> Table:

@@ -16,12 +16,11 @@ from tplm_config import (
     load_series,
     schema,
 )
-from tplm_config import check as check_plan
 from tplm_config.toml import Kind
 from tplm_daq.cli.options import Number, json_option, sample_options, sampled, set_option
 from tplm_daq.cli.output import answer
 from tplm_daq.cli.series import foretell
-from tplm_daq.prediction import predict
+from tplm_daq.prediction import COUNT_RATE_HZ, D_CM2_PER_S, outlook
 
 
 @click.command()
@@ -35,11 +34,11 @@ from tplm_daq.prediction import predict
     help="Print the JSON Schema for editors and leave.",
 )  # fmt: skip
 @click.option(
-    "--count-rate-hz", type=Number(1e-3, 1e12), default=10_000.0,
+    "--count-rate-hz", type=Number(1e-3, 1e12), default=COUNT_RATE_HZ,
     show_default=True, help="Count rate at the centre that the predicted error assumes.",
 )  # fmt: skip
 @click.option(
-    "--d-cm2-per-s", type=Number(0, 1e3), default=0.01, show_default=True,
+    "--d-cm2-per-s", type=Number(0, 1e3), default=D_CM2_PER_S, show_default=True,
     help="Diffusivity that the predicted error assumes.",
 )  # fmt: skip
 @json_option
@@ -70,8 +69,8 @@ def check(
     if isinstance(found, SeriesPlan):
         foretell(found, instrument, plan, as_json, count_rate_hz, d_cm2_per_s)
         return
-    cost = check_plan(found, instrument, plan)
-    stderr_d = predict(found, instrument, count_rate_hz, d_cm2_per_s)
+    foreseen = outlook(found, instrument, count_rate_hz, d_cm2_per_s, plan)
+    cost, stderr_d = foreseen.cost, foreseen.d_stderr_cm2_per_s
     places = found.places()
     result: dict[str, Any] = {
         "plan": plan,

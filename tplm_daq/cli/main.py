@@ -22,6 +22,7 @@ COMMANDS = {
     "scan": "acquire.scan",
     "sweep": "series.sweep",
     "resume": "acquire.resume",
+    "host": "station.host",
     "status": "remote.status",
     "pause": "remote.pause",
     "continue": "remote.continue_",

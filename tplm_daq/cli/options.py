@@ -70,16 +70,27 @@ def sampled(
     """
     if sample is None and not sample_set:
         return profile
+    check_virtual("--sample", profile, simulated=simulated)
+    return with_sample(profile, sample, sample_set)
+
+
+def check_virtual(option: str, profile: InstrumentProfile, *, simulated: bool) -> None:
+    """Refuse an option that is for the virtual microscope only.
+
+    Raises
+    ------
+    InputError
+        If the microscope is a real one.
+    """
     roles = (getattr(profile, name) for name in type(profile).model_fields)
     drivers = {role.driver.name for role in roles if hasattr(role, "driver")}
     if not simulated and "simulated" not in drivers:
         raise InputError(
-            "--sample",
+            option,
             f"the profile '{profile.name}' is a real microscope, which takes the sample on its "
             "stage",
             "choose a simulated profile, or add --simulated where there is that option",
         )
-    return with_sample(profile, sample, sample_set)
 
 
 def watchdog_option(function: F) -> F:

@@ -29,6 +29,7 @@ def which_options(function: F) -> F:
 @json_option
 def status(run: Path | None, pid: int | None, follow: bool, as_json: bool) -> None:
     """Show what a run in another terminal is doing."""
+    was_running = False
     with HostClient(pick_host("status", run, pid)) as client:
         if not follow:
             found = client.ask("status")["status"]
@@ -38,6 +39,13 @@ def status(run: Path | None, pid: int | None, follow: bool, as_json: bool) -> No
             match event["event"]:
                 case "subscribed":
                     say(describe(event["status"]), err=as_json)
+                    was_running = event["status"]["doing"] != "station"
+                case "status":
+                    is_running = event["status"]["doing"] != "station"
+                    if was_running and not is_running:  # it goes on, its run is over
+                        answer(event["status"], describe(event["status"]), as_json)
+                        return
+                    was_running = is_running
                 case "host-closed":
                     answer(event["status"], describe(event["status"]), as_json)
                 case _ if as_json:

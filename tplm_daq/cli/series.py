@@ -37,6 +37,7 @@ from tplm_daq.events import (
     VisitStored,
 )
 from tplm_daq.host import Host
+from tplm_daq.prediction import COUNT_RATE_HZ, D_CM2_PER_S
 from tplm_daq.series import Forecast, Series, SeriesOutcome, forecast
 from tplm_daq.series.engine import LOG
 from tplm_daq.series.picture import PICTURE
@@ -51,8 +52,6 @@ from tplm_daq.session import stopping_on_signals
 from tplm_daq.watchdog import Watchdog
 
 EXIT_CODES = {Ending.COMPLETED: 0, Ending.STOPPED: 3, Ending.ABORTED: 3, Ending.FAILED: 4}
-COUNT_RATE_HZ, D_CM2_PER_S = 10_000.0, 0.01
-"""What a dry run assumes."""
 
 
 class SeriesProgress:

@@ -14,7 +14,8 @@ from typing import Any
 LONGEST_COMMAND = 4096
 """Bytes of a command, its line end not counted."""
 MOST_WAITING = 1 << 18
-"""Bytes that may wait for a client that does not read; one more, and it is dropped."""
+"""Bytes that may wait for a client that does not read; one more, and it is dropped. Four of the
+longest commands may wait in any case."""
 MOST_CLIENTS = 16
 MOST_OFFENCES = 10
 """Commands of one connection that may be out of order; the connection is closed at the last."""
@@ -23,6 +24,9 @@ IDLE_S = 30.0
 PARTING_S = 1.0
 """How long a client has to read the last words."""
 LOOK_S = 0.5
+PIECE = 1 << 14
+"""Bytes read in one go."""
+Answer = Callable[[str, dict[str, Any] | None], Mapping[str, Any]]
 
 
 class Refused(Exception):  # noqa: N818 - what the client is told
@@ -52,14 +56,17 @@ class Channel:
     token : str
         What a command must bring with it.
     answer : callable
-        Takes the name of a command and gives the reply; must not block. It raises `Refused` for
-        what it does not know. ``subscribe`` is asked of it too, for the first reply.
+        Takes the name of a command and its arguments, None where it has none, and gives the
+        reply; must not block. It raises `Refused` for what it does not know. ``subscribe`` is
+        asked of it too, for the first reply.
     refused : callable
         Told why a command changed nothing.
     tell : callable
         Told in a sentence of a client that was dropped.
     idle_s : float
         How long a connection may be silent.
+    longest : int
+        Bytes of a command.
 
     Raises
     ------
@@ -70,16 +77,19 @@ class Channel:
     def __init__(
         self,
         token: str,
-        answer: Callable[[str], Mapping[str, Any]],
+        answer: Answer,
         refused: Callable[[str], None],
         tell: Callable[[str], None],
         idle_s: float = IDLE_S,
+        longest: int = LONGEST_COMMAND,
     ) -> None:
         self._token = token.encode()
         self._answer = answer
         self._refused = refused
         self._tell = tell
         self._idle_s = idle_s
+        self._longest = longest
+        self._most_waiting = max(MOST_WAITING, 4 * longest)
         self._lock = threading.Lock()
         self._clients: list[_Client] = []
         self._ended = threading.Event()
@@ -109,13 +119,18 @@ class Channel:
         """Whether anybody wants to be told of events."""
         return any(client.subscribed for client in self._clients)
 
+    @property
+    def has_clients(self) -> bool:
+        """Whether anybody is there who may ask for something."""
+        return any(client.trusted for client in self._clients)
+
     def publish(self, event: Mapping[str, Any]) -> None:
         """Tell every subscriber; returns at once, whatever they do."""
         line = _line(event)
         with self._lock:
             for client in self._clients:
                 if client.subscribed:
-                    _put(client, line)
+                    self._put(client, line)
         self._wake()
 
     def close(self, last: Mapping[str, Any]) -> None:
@@ -170,7 +185,7 @@ class Channel:
     def _serve(self, client: _Client) -> None:
         """Read what came and answer every whole line."""
         try:
-            data = client.socket.recv(2 * LONGEST_COMMAND)
+            data = client.socket.recv(PIECE)
         except BlockingIOError:
             return
         except OSError:
@@ -184,21 +199,21 @@ class Channel:
         client.incoming += data
         *lines, rest = client.incoming.split(b"\n")
         client.incoming = rest
-        if len(rest) > LONGEST_COMMAND:
+        if len(rest) > self._longest:
             lines.append(rest)  # where the next command would begin is unknown
         for line in lines:
             self._take(client, bytes(line))
             if client.closing:
                 return
-        client.closing = len(rest) > LONGEST_COMMAND
+        client.closing = len(rest) > self._longest
 
     def _take(self, client: _Client, line: bytes) -> None:
         """Answer one line."""
         subscribes = False
         try:
-            command = self._read(line)
+            command, arguments = self._read(line)
             client.trusted = True
-            reply = self._answer(command)
+            reply = self._answer(command, arguments)
             subscribes = command == "subscribe"
         except Refused as error:
             client.offences += 1
@@ -210,13 +225,13 @@ class Channel:
             self._tell(f"the channel failed at a command: {type(error).__name__}: {error}")
             reply = {"ok": False, "error": "the channel failed at this command"}
         with self._lock:
-            _put(client, _line(reply))
+            self._put(client, _line(reply))
             client.subscribed = client.subscribed or subscribes
 
-    def _read(self, line: bytes) -> str:
+    def _read(self, line: bytes) -> tuple[str, dict[str, Any] | None]:
         """The command in a line, if it is in order and proves where it comes from."""
-        if len(line) > LONGEST_COMMAND:
-            raise Refused(f"a command has at most {LONGEST_COMMAND} bytes")
+        if len(line) > self._longest:
+            raise Refused(f"a command has at most {self._longest} bytes")
         try:
             command = json.loads(line.decode())
         except (ValueError, RecursionError):
@@ -229,9 +244,12 @@ class Channel:
         ):
             raise Refused("the token is wrong or missing")
         name = command.pop("command", None)
+        arguments = command.pop("arguments", None)
         if not isinstance(name, str) or command:
-            raise Refused('a command has the keys "token" and "command" and no other')
-        return name
+            raise Refused('a command has the keys "token", "command", "arguments" and no other')
+        if not (arguments is None or isinstance(arguments, dict)):
+            raise Refused('the "arguments" of a command are one JSON object')
+        return name, arguments
 
     def _look_after_all(self) -> None:
         """Send what waits, and drop who is gone, slow or silent."""
@@ -247,6 +265,13 @@ class Channel:
                 gone = gone or silent_s > self._idle_s
             if gone or client.slow:
                 self._drop(client)
+
+    def _put(self, client: _Client, line: bytes) -> None:
+        """Have a line wait for a client; the caller holds the lock."""
+        if len(client.outgoing) + len(line) > self._most_waiting:
+            client.slow = True
+        else:
+            client.outgoing += line
 
     def _send(self, client: _Client) -> bool:
         """Send as much as goes; whether the connection still stands."""
@@ -290,14 +315,6 @@ class Channel:
         self._selector.close()
         self._waker.close()
         self._woken.close()
-
-
-def _put(client: _Client, line: bytes) -> None:
-    """Have a line wait for a client; the caller holds the lock."""
-    if len(client.outgoing) + len(line) > MOST_WAITING:
-        client.slow = True
-    else:
-        client.outgoing += line
 
 
 def _line(value: Mapping[str, Any]) -> bytes:

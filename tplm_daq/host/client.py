@@ -2,7 +2,7 @@
 
 import json
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from types import TracebackType
 from typing import Any, Self
 
@@ -51,8 +51,15 @@ class HostClient:
         self._lines.close()
         self._socket.close()
 
-    def ask(self, command: str) -> dict[str, Any]:
+    def ask(self, command: str, arguments: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Send a command and give the answer.
+
+        Parameters
+        ----------
+        command : str
+            What is asked for.
+        arguments : mapping, optional
+            As JSON has them, for commands of a station that take some.
 
         Returns
         -------
@@ -64,7 +71,10 @@ class HostClient:
         InputError
             If the host is gone, does not answer, or says no.
         """
-        line = json.dumps({"token": self.entry.token, "command": command}).encode() + b"\n"
+        message: dict[str, Any] = {"token": self.entry.token, "command": command}
+        if arguments is not None:
+            message["arguments"] = dict(arguments)
+        line = json.dumps(message).encode() + b"\n"
         try:
             self._socket.sendall(line)
         except OSError as error:

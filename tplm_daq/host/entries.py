@@ -28,9 +28,9 @@ class HostEntry:
     started : str
         The wall's time, ISO 8601.
     doing : str
-        ``scan`` or ``series``.
+        ``scan`` or ``series``; ``station`` for one that waits to be told.
     path : str
-        The file or folder it writes, absolute.
+        The file or folder it writes, absolute; of a station that waits, its name.
     """
 
     pid: int
@@ -153,12 +153,13 @@ def pick_host(command: str, run: str | Path | None = None, pid: int | None = Non
         raise InputError(
             command, "no run of yours is going on on this machine", "start one with tplm scan"
         )
-    meant = running
+    # beside a run, a station that waits is not what is meant
+    meant = [entry for entry in running if entry.doing != "station"] or running
     if run is not None:
         path = Path(run).resolve()
-        meant = [entry for entry in meant if {path, *path.parents} & {Path(entry.path)}]
+        meant = [entry for entry in running if {path, *path.parents} & {Path(entry.path)}]
     if pid is not None:
-        meant = [entry for entry in meant if entry.pid == pid]
+        meant = [entry for entry in (running if run is None else meant) if entry.pid == pid]
     if len(meant) == 1:
         return meant[0]
     if not meant:

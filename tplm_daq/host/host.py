@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from tplm_daq.control import Controls
 from tplm_daq.events import Event, Notice, Observer, Rates, RunStarted, RunState, to_json
-from tplm_daq.host.channel import IDLE_S, Channel, Refused
+from tplm_daq.host.channel import IDLE_S, LONGEST_COMMAND, Channel, Refused
 from tplm_daq.host.entries import HostEntry, write_entry
 from tplm_daq.host.status import Status, StatusBoard
 from tplm_daq.wall import utc_now
@@ -49,8 +49,8 @@ class Host:
 
     Parameters
     ----------
-    controls : Controls
-        The run or series, called from threads of the channel.
+    controls : Controls or None
+        The run or series, called from threads of the channel; None while there is none.
     path : str or Path
         The file or folder it writes.
     doing : str
@@ -66,11 +66,13 @@ class Host:
         channel's thread: the log of the run.
     idle_s : float
         How long a silent connection is kept.
+    longest : int
+        Bytes of a command.
     """
 
     def __init__(
         self,
-        controls: Controls,
+        controls: Controls | None,
         path: str | Path,
         *,
         doing: str = "scan",
@@ -79,31 +81,28 @@ class Host:
         clock: Callable[[], float] = time.monotonic,
         tell: Observer | None = None,
         idle_s: float = IDLE_S,
+        longest: int = LONGEST_COMMAND,
     ) -> None:
         self.board = StatusBoard(Status(doing, plan, str(Path(path).resolve())), fit, clock)
         self.entry: HostEntry | None = None
         self.problem: str | None = None
         self._tell = tell
-        self._idle_s = idle_s
+        self._idle_s, self._longest = idle_s, longest
         self._channel: Channel | None = None
         self._file: Path | None = None
         self._rates_s = self._refusal_s = float("-inf")
         self._untold = 0
         self._has_run = False
-        self._actions: dict[str, Callable[[], None]] = {
-            "pause": controls.pause,
-            "continue": controls.resume,
-            "stop": lambda: controls.stop("stopped over the channel after this visit"),
-            "abort": lambda: controls.abort("stopped over the channel at once"),
-            "emergency": lambda: controls.emergency("asked for over the channel"),
-        }
+        self._actions = {} if controls is None else requests(controls)
 
     def __enter__(self) -> Self:
         gc.freeze()
         token = secrets.token_hex(32)
         status = self.board.status
         try:
-            self._channel = Channel(token, self._answer, self._refused, self._warn, self._idle_s)
+            self._channel = Channel(
+                token, self._answer, self._refused, self._warn, self._idle_s, self._longest
+            )
             self.entry = HostEntry(
                 os.getpid(), self._channel.port, token, utc_now(), status.doing, status.path
             )
@@ -142,12 +141,16 @@ class Host:
             self._rates_s = now_s
         self._channel.publish(to_json(event))
 
+    def snapshot(self) -> dict[str, Any]:
+        """The status as plain values for JSON."""
+        return self.board.snapshot()
+
     def _close(self) -> None:
         if self._file is not None:
             self._file.unlink(missing_ok=True)
             self._file = None
         if self._channel is not None:
-            self._channel.close({"event": "host-closed", "status": self.board.snapshot()})
+            self._channel.close({"event": "host-closed", "status": self.snapshot()})
             self._channel = None
         if self._untold:
             self._say("warning", f"{self._untold} more commands were refused")
@@ -155,31 +158,33 @@ class Host:
 
     # -- in the channel's thread -----------------------------------------------------------
 
-    def _answer(self, command: str) -> dict[str, Any]:
+    def _answer(self, command: str, arguments: dict[str, Any] | None) -> dict[str, Any]:
+        if arguments:
+            raise Refused("what this run understands takes no arguments")
         if command in ("status", "subscribe"):
-            return {"ok": True, "status": self.board.snapshot()}
+            return {"ok": True, "status": self.snapshot()}
         if command not in self._actions:
             raise Refused(f"there are: status, subscribe, {', '.join(self._actions)}")
         status = self.board.status
         if status.ending is not None:
             words = f"the run is over: {status.ended_because}"
-            return {"ok": False, "error": words, "status": self.board.snapshot()}
+            return {"ok": False, "error": words, "status": self.snapshot()}
         words = _promise(command, status)
         self.board.request(None if command == "continue" else command)
         self._say("info", f"asked over the channel to {_ASKED[command]}")
-        failure = self._obey(command)
+        failure = self._obey(command, self._actions[command])
         if failure is not None:
             self._say("error", failure)
-            return {"ok": False, "error": failure, "status": self.board.snapshot()}
-        return {"ok": True, "message": words, "status": self.board.snapshot()}
+            return {"ok": False, "error": failure, "status": self.snapshot()}
+        return {"ok": True, "message": words, "status": self.snapshot()}
 
-    def _obey(self, command: str) -> str | None:
+    def _obey(self, command: str, action: Callable[[], None]) -> str | None:
         """Do what was asked, in a thread of its own: a device may be stuck, the channel may not."""
         failures: list[str] = []
 
         def act() -> None:
             try:
-                self._actions[command]()
+                action()
             except Exception as error:  # noqa: BLE001 - told to whoever asked
                 failures.append(f"{command} failed: {error}")
                 if late.is_set():
@@ -214,6 +219,17 @@ class Host:
         except Exception as error:  # noqa: BLE001 - a full disk must not close the channel
             self._tell = None
             self.board.note("error", f"the channel's log failed: {error}")
+
+
+def requests(controls: Controls) -> dict[str, Callable[[], None]]:
+    """What may be asked of a run over the channel, and how it is done."""
+    return {
+        "pause": controls.pause,
+        "continue": controls.resume,
+        "stop": lambda: controls.stop("stopped over the channel after this visit"),
+        "abort": lambda: controls.abort("stopped over the channel at once"),
+        "emergency": lambda: controls.emergency("asked for over the channel"),
+    }
 
 
 def _promise(command: str, status: Status) -> str:

@@ -51,11 +51,11 @@ class Status:
     Attributes
     ----------
     doing : str
-        ``scan`` or ``series``.
+        ``scan`` or ``series``; ``station`` where none goes on.
     plan : str
         Kind of plan.
     path : str
-        The file or folder written.
+        The file or folder written; empty where there is none.
     state, why
         What the run does, and the reason if it gave one.
     requested : str or None
@@ -69,7 +69,7 @@ class Status:
     ending, ended_because
         None and empty while it runs.
     safe_state : SafeState or None
-        What was read back when the last scan ended.
+        What was read back when the last scan ended, or everything was made safe outside one.
     refused : int
         Commands that changed nothing.
     messages : tuple of Message
@@ -141,6 +141,11 @@ class StatusBoard:
         with self._lock:
             self._status = replace(self._status, requested=command)
 
+    def safe(self, state: SafeState | None) -> None:
+        """Keep what was read back when everything was made safe outside a run, until it is not."""
+        with self._lock:
+            self._status = replace(self._status, safe_state=state)
+
     def refuse(self) -> None:
         """Count a command that changed nothing."""
         with self._lock:
@@ -190,6 +195,7 @@ class StatusBoard:
             "laser_off": None if safe is None else safe.laser_off,
             "shutter_closed": None if safe is None else safe.shutter_closed,
             "safe_state": None if safe is None else str(safe),
+            "station": None,
             "refused_commands": now.refused,
             "messages": [{"at": m.at, "level": m.level, "text": m.text} for m in now.messages],
         }
@@ -313,6 +319,8 @@ def _finite(value: float | None) -> float | None:
 
 def describe(status: Mapping[str, Any]) -> str:
     """A snapshot in words, one line for each thing."""
+    if status["doing"] == "station":
+        return _describe_station(status)
     rows = [("run", f"{status['doing']} {status['plan']}".strip() + f", {status['path']}")]
     state = status["ending"] or status["state"]
     why = status["ended_because"] or status["why"]
@@ -349,6 +357,25 @@ def describe(status: Mapping[str, Any]) -> str:
         rows.append(("light", f"when the last scan ended: {status['safe_state']}"))
     if status["refused_commands"]:
         rows.append(("refused", f"{status['refused_commands']} commands that were not in order"))
+    return _lines(rows, status)
+
+
+def _describe_station(status: Mapping[str, Any]) -> str:
+    """A station that measures nothing, in words."""
+    station = status["station"]
+    text = f"'{station['profile']}', {'connected' if station['connected'] else 'not connected'}"
+    rows = [("station", text + (", aligning" if station["aligning"] else ""))]
+    if station["job"] is not None:
+        rows.append(("job", station["job"]["words"]))
+    if station["last"] is not None:
+        last = station["last"]
+        rows.append(("last", f"{last['kind']} {last['ending'] or 'not begun'}, {last['path']}"))
+    if status["safe_state"] is not None:
+        rows.append(("light", f"when it was last blocked: {status['safe_state']}"))
+    return _lines(rows, status)
+
+
+def _lines(rows: list[tuple[str, str]], status: Mapping[str, Any]) -> str:
     lines = [f"{name:8}{text}" for name, text in rows]
     lines += [f"  {m['at'][11:19]} {m['level']}: {m['text']}" for m in status["messages"]]
     return "\n".join(lines)

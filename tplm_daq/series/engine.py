@@ -29,6 +29,7 @@ from tplm_daq.events import (
     Notice,
     Observer,
     PointEnded,
+    PointsReordered,
     PointStarted,
     SeriesEnded,
     SeriesStarted,
@@ -151,6 +152,8 @@ class Series:
         self._closing = False
         self._paused = threading.Event()
         self._ended = threading.Event()
+        self._changing = threading.RLock()
+        self._begun: set[int] = set()
         self._request: Callable[[Runner], None] | None = None
         self._asked = Ending.STOPPED
         self._why = ""
@@ -252,6 +255,51 @@ class Series:
         self._ended.set()
         if self._runner is not None:
             request(self._runner)
+
+    def reorder(self, order: Iterable[int]) -> tuple[int, ...]:
+        """Measure points that have not begun in another order, also after a crash and a resume.
+
+        Parameters
+        ----------
+        order : iterable of int
+            Numbers of points; those that are left out come after them, in the order they had.
+
+        Returns
+        -------
+        tuple of int
+            Every point that has not begun, the next one first.
+
+        Raises
+        ------
+        InputError
+            If a point has begun, is named twice, or does not exist; nothing is changed.
+        """
+        first = tuple(order)
+        with self._changing:
+            if self._manifest is None:
+                raise InputError("reorder", "the series has not begun", "ask again")
+            waiting = self._waiting()
+            for index in first:
+                if not 0 <= index < len(self.manifest.points):
+                    last = len(self.manifest.points) - 1
+                    raise InputError("reorder", f"there is no point {index}", f"0 to {last} are")
+                if index not in waiting:
+                    label = self.manifest.points[index].label
+                    words = f"point {index} ({label}) has begun or is over"
+                    raise InputError("reorder", words, "only what has not begun can be moved")
+                if first.count(index) > 1:
+                    raise InputError("reorder", f"point {index} is named twice")
+            new = first + tuple(index for index in waiting if index not in first)
+            self._write(order=new)
+        self.emit(PointsReordered(new))
+        return new
+
+    def _waiting(self) -> list[int]:
+        """Points not done and not begun in this run, in the order of measurement."""
+        points = self.manifest.points
+        moved = [i for i in self.manifest.order if i < len(points)]
+        listed = [i for i in range(len(points)) if i not in set(moved)] + moved
+        return [i for i in listed if points[i].state != "done" and i not in self._begun]
 
     @property
     def finishing(self) -> bool:
@@ -373,6 +421,7 @@ class Series:
             profile=to_toml(self.profile),
             simulated=self.simulated,
             points=tuple(filled),
+            order=before.order if before and before.plan == to_toml(self.plan) else (),
             set_aside=tuple(left),
         )
         write_manifest(self.folder, self._manifest)
@@ -402,9 +451,7 @@ class Series:
 
     def _walk(self) -> tuple[Ending, str]:
         """Measure point after point; gives how the series ended."""
-        for index, entry in enumerate(self.manifest.points):
-            if entry.state == "done":
-                continue
+        while (index := self._next_point()) is not None:
             ended = self._measure_point(index)
             if ended is not None:
                 return ended
@@ -413,6 +460,14 @@ class Series:
             named = "; ".join(f"point {entry.index} ({entry.label})" for entry in failed)
             return Ending.FAILED, f"{len(failed)} of {len(self.manifest.points)} failed: {named}"
         return Ending.COMPLETED, "all points measured"
+
+    def _next_point(self) -> int | None:
+        """Take the next point that has not begun; None if there is none."""
+        with self._changing:
+            waiting = self._waiting()
+            if waiting:
+                self._begun.add(waiting[0])
+            return waiting[0] if waiting else None
 
     def _measure_point(self, index: int) -> tuple[Ending, str] | None:
         """Measure one point, as often as the plan allows; gives how the series ended, if so."""
@@ -603,13 +658,15 @@ class Series:
 
     def _update(self, index: int, **changes: Any) -> None:
         """Change one point, in the manifest on the disk too."""
-        points = list(self.manifest.points)
-        points[index] = points[index].model_copy(update=changes)
-        self._write(points=tuple(points))
+        with self._changing:
+            points = list(self.manifest.points)
+            points[index] = points[index].model_copy(update=changes)
+            self._write(points=tuple(points))
 
     def _write(self, **changes: Any) -> None:
-        self._manifest = self.manifest.model_copy(update=changes)
-        write_manifest(self.folder, self._manifest)
+        with self._changing:
+            self._manifest = self.manifest.model_copy(update=changes)
+            write_manifest(self.folder, self._manifest)
 
 
 def run_series(

@@ -1,19 +1,17 @@
 """What a series will be, point by point, before anything is opened: the dry run."""
 
-import math
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
 from tplm_config import InstrumentProfile, ScanPlan, SeriesPlan
-from tplm_daq.prediction import predict
+from tplm_daq.prediction import predict, weighted_exposure_s
 from tplm_daq.series.points import check_series, excitation_at
 
 SETUP_S = 5.0
 """Time a point takes beside its scan: laser, power, wheel, card."""
 RAMP_K_PER_MIN = 10.0
 """Assumed of the cryostat."""
-FWHM_PER_SIGMA = math.sqrt(8 * math.log(2))
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +108,7 @@ def forecast(
                 time_between_excitations_us=(
                     light.mean_time_between_excitations_us if light else None
                 ),
-                expected_counts=at_centre_hz * _exposure_s(scan, profile),
+                expected_counts=at_centre_hz * weighted_exposure_s(scan, profile),
                 d_stderr_cm2_per_s=(
                     None
                     if d_cm2_per_s is None
@@ -127,10 +125,3 @@ def forecast(
 def _light(scan: ScanPlan) -> float:
     """How much light reaches the detector, in proportion."""
     return (scan.excitation.power_nw or 1.0) * (scan.detection.transmission or 1.0)
-
-
-def _exposure_s(scan: ScanPlan, profile: InstrumentProfile) -> float:
-    """Counting time of all places, each weighted with its brightness."""
-    two_variances = 2 * (profile.optics.spot_fwhm_nm * 1e-3 / FWHM_PER_SIGMA) ** 2
-    seen = sum(math.exp(-(p.x_um**2 + p.y_um**2) / two_variances) for p in scan.places())
-    return scan.passes * scan.dwell_s * seen

@@ -63,6 +63,9 @@ class Manifest(Model):
     simulated: bool
     """Whether the profile's own drivers were connected to simulators."""
     points: tuple[Entry, ...]
+    order: tuple[int, ...] = ()
+    """Numbers of the points that were moved before they had begun, as they are to be measured;
+    every other one comes first, as listed."""
     set_aside: tuple[str, ...] = ()
     """Files that an edited plan has no place for; they stay as they are."""
     ending: str | None = None

@@ -2,6 +2,7 @@
 
 from tplm_daq.store.analyses import Analysis, read_analyses
 from tplm_daq.store.drift import Drift
+from tplm_daq.store.following import ScanFollower
 from tplm_daq.store.frozen import FrozenFile
 from tplm_daq.store.nexus import ScanHeader
 from tplm_daq.store.scan import Scan, ScanMap, project, read_scan, save_analysis
@@ -12,6 +13,7 @@ __all__ = [
     "Drift",
     "FrozenFile",
     "Scan",
+    "ScanFollower",
     "ScanHeader",
     "ScanMap",
     "ScanWriter",

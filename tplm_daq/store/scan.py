@@ -334,13 +334,7 @@ def read_scan(path: str | Path) -> Scan:
     path = Path(path)
     try:
         with h5py.File(path, "r") as file:
-            found = file.attrs.get("format")
-            if found != FORMAT:
-                raise InputError(
-                    path,
-                    f"an HDF5 file, but its format is {found!r}",
-                    f"a scan file of this program has format {FORMAT!r}",
-                )
+            check_format(path, file)
             return _read(path, file)
     except FileNotFoundError:
         raise InputError(path, "no such file") from None
@@ -361,7 +355,31 @@ def save_analysis(
     return read_scan(path).save_analysis(result, settings, name)
 
 
-def _read(path: Path, file: h5py.File) -> Scan:
+def check_format(path: Path, file: h5py.File) -> None:
+    """Refuse what is not a scan file.
+
+    Raises
+    ------
+    InputError
+        If its format is another one.
+    """
+    found = file.attrs.get("format")
+    if found != FORMAT:
+        raise InputError(
+            path,
+            f"an HDF5 file, but its format is {found!r}",
+            f"a scan file of this program has format {FORMAT!r}",
+        )
+
+
+def read_head(path: Path, file: h5py.File) -> tuple[ScanHeader, dict[str, NDArray[Any]]]:
+    """Read everything but counts and journal: the header, and the columns as they stand.
+
+    Raises
+    ------
+    InputError
+        If the tables do not fit the plan.
+    """
     raw = read_header(file)
     visits, bins = file[COUNTS].shape
     profile, problem = None, ""
@@ -392,6 +410,12 @@ def _read(path: Path, file: h5py.File) -> Scan:
     for name, planned in planned_columns(header.plan).items():
         if not np.array_equal(columns[name], planned):
             raise InputError(path, f"its table '{name}' is not that of its plan")
+    return header, columns
+
+
+def _read(path: Path, file: h5py.File) -> Scan:
+    header, columns = read_head(path, file)
+    visits, bins = columns["kind"].size, header.bins
     stored = np.zeros(visits, dtype=np.bool_)
     by_position = np.zeros((header.plan.place_count, bins), dtype=np.int64)
     crc = file[CRC][()]

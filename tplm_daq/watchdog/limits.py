@@ -125,6 +125,16 @@ class Limits:
             case _:
                 return
 
+    def outside_a_run(self, is_lit: bool, *, ends: bool = False) -> None:
+        """Take in whether light is made by hand or to align, or whether that ends now.
+
+        A sign is due in the grace time, in which every device may be read back; in the end the
+        stages may have a way to go without one.
+        """
+        lit_s = self._move_s if ends else 0.0
+        self._set(lit_s if is_lit else math.inf, "light outside a run" if is_lit else "dark")
+        self.is_lit = self.is_measuring = is_lit
+
     def tick(self) -> None:
         """The loop of the engine came round: it must do so again soon."""
         if math.isfinite(self.due_s):

@@ -124,6 +124,17 @@ class Watchdog:
             self._limits.take(event)
             self._send()
 
+    def watch_light(self, is_lit: bool, *, ends: bool = False) -> None:
+        """Take in whether there may be light outside a run, from the thread that makes it.
+
+        While there is, it must `tick` at each of its rounds; when it ends, everything may take
+        longer once more.
+        """
+        if self._is_needed:
+            self._thread = threading.get_ident()
+            self._limits.outside_a_run(is_lit, ends=ends)
+            self._send()
+
     def tick(self) -> None:
         """Take a round of the engine's loop as a sign of life, likewise."""
         if self._is_needed and threading.get_ident() == self._thread:

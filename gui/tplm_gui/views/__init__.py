@@ -1,0 +1,1 @@
+"""The views: widgets that know the hub and nothing else."""
