@@ -1,1 +1,1 @@
-"""The desktop application; not written yet. Nothing below may import it."""
+"""The desktop application: a client of the host; nothing below imports it."""

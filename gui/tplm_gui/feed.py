@@ -56,6 +56,8 @@ class ScanFeed(QObject):
         self._came.connect(self._take)
         self._ended.connect(self._child_ended)
         hub.status_changed.connect(self._follow_status)
+        if hub.status:
+            self._follow_status(hub.status)
 
     @property
     def path(self) -> str:
@@ -172,6 +174,9 @@ class ScanFeed(QObject):
         if child is None or child.pid != pid:
             return
         self._child = None
+        if child.stdin is not None:
+            with suppress(OSError):
+                child.stdin.close()
         code = child.wait()
         words = (
             f"What reads the live map ended by itself (code {code}) and is started again. "

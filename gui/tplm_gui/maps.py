@@ -233,7 +233,7 @@ class MapReader:
             return
         self._points.append(point)
         if len(self._points) > HISTORY:
-            self._points = self._points[1::2]
+            self._points = self._points[::-2][::-1]  # the newest stays
 
     def _look_back(self, scan: Scan) -> None:
         """Work out what D was before the file was opened."""

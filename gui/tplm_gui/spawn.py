@@ -113,7 +113,8 @@ def find(wanted: Wanted) -> Found | None:
     if wanted.attach is not None:
         for entry in hosts:
             if entry.pid == wanted.attach:
-                return Found(entry, is_own=False, words=_words(entry))
+                is_station = _station(entry) is not None
+                return Found(entry, is_own=False, words=_words(entry, is_station=is_station))
         listed = ", ".join(f"{entry.pid} ({entry.doing})" for entry in hosts) or "none at all"
         raise InputError("--attach", f"no run of yours has the process {wanted.attach}", listed)
     profile = wanted.load()
@@ -122,11 +123,13 @@ def find(wanted: Wanted) -> Found | None:
     for entry in reversed(hosts):
         station = _station(entry)
         if station is None:
-            if entry.doing != "station":
+            if entry.doing != "station":  # and not one that is stuck
                 runs.append(entry)
         elif station.get("profile") == profile.name and station.get("wired") is wired:
-            return Found(entry, is_own=False, words=_words(entry))
-    return Found(runs[0], is_own=False, words=_words(runs[0])) if runs else None
+            return Found(entry, is_own=False, words=_words(entry, is_station=True))
+    if not runs:
+        return None
+    return Found(runs[0], is_own=False, words=_words(runs[0], is_station=False))
 
 
 def start(wanted: Wanted) -> Found:
@@ -147,7 +150,7 @@ def start(wanted: Wanted) -> Found:
             for entry in find_hosts():
                 if entry.pid == pid:
                     _let_go(child)
-                    return Found(entry, is_own=True, words=_words(entry))
+                    return Found(entry, is_own=True, words=_words(entry, is_station=True))
         code = child.poll()
         if code is not None:
             raise InputError(
@@ -187,8 +190,8 @@ def is_virtual(profile: InstrumentProfile) -> bool:
     return {role.driver.name for role in roles if hasattr(role, "driver")} == {"simulated"}
 
 
-def _words(entry: HostEntry) -> str:
-    if entry.doing == "station":
+def _words(entry: HostEntry, *, is_station: bool) -> str:
+    if is_station:
         return f"station, process {entry.pid}"
     return f"{entry.doing} {Path(entry.path).name} from a terminal, process {entry.pid}"
 

@@ -10,6 +10,9 @@ from PyQt6.QtCore import QObject, pyqtSignal
 from PyQt6.QtGui import QColor, QFont, QFontDatabase, QPalette
 from PyQt6.QtWidgets import QApplication
 
+FUSION = "tplm-fusion"
+"""Property of the application: it looks alike on every system."""
+
 
 @dataclass(frozen=True, slots=True)
 class Colours:
@@ -100,10 +103,13 @@ def apply(app: QApplication, dark: bool) -> None:
     """Give the application its colours; tells `notifier`."""
     global _now
     _now = DARK if dark else LIGHT
-    if app.style() is None or app.style().objectName() != "fusion":  # type: ignore[union-attr]
+    if not app.property(FUSION):  # a style of its own has every widget laid out anew
         app.setStyle("fusion")
-    app.setPalette(_palette(_now))
-    app.setStyleSheet(_style(_now))
+        app.setProperty(FUSION, True)
+    sheet = _style(_now)
+    if app.styleSheet() != sheet:
+        app.setPalette(_palette(_now))
+        app.setStyleSheet(sheet)
     notifier.changed.emit()
 
 

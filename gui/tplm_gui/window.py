@@ -48,6 +48,8 @@ STATE_VERSION = 1
 GOODBYE_S = 1.0
 """Longest wait for the host when the window closes; the host then goes on until it lingers out."""
 LEAST_WIDTH = 1000
+TAB_BAR = 34
+"""Height of the tabs and of what separates docks, px."""
 SCAN_FILES = (".h5", ".hdf5", ".nxs")
 DOCS = Path(__file__).parents[2] / "docs"
 """In a checkout; an installed window has the keys only."""
@@ -185,8 +187,8 @@ class Window(QMainWindow):
         if dock is not None:
             dock.show()
             dock.raise_()
-            dock.setFocus(Qt.FocusReason.ShortcutFocusReason)
-            self.focusNextChild()  # the first field of the view
+            # the first field of the view; never beyond it, where Stop is
+            (_first_field(dock) or dock).setFocus(Qt.FocusReason.ShortcutFocusReason)
 
     def reset_layout(self) -> None:
         """Everything back to its place."""
@@ -212,13 +214,14 @@ class Window(QMainWindow):
         """Most of the room for the centre."""
         left = min(max(round(self.width() * 0.24), 330), 460)
         sides = [self.docks["instrument"], self.docks[CENTRE[0]]]
-        self.resizeDocks(sides, [left, self.width() - left], Qt.Orientation.Horizontal)
+        self.resizeDocks(sides, [left, max(self.width() - left, left)], Qt.Orientation.Horizontal)
         # with other than the sum of their heights Qt shares it out in its own way
-        above = next((d for d in (self.docks[key] for key in CENTRE) if d.isVisible()), sides[1])
-        both = above.height() + self.docks["log"].height()
-        low = min(max(round(both * 0.14), 116), 240)
-        upper = [above, self.docks["log"]]
-        self.resizeDocks(upper, [both - low, low], Qt.Orientation.Vertical)
+        top = self.menuWidget()
+        both = self.height() - (top.height() if top is not None else 0) - TAB_BAR
+        low = min(max(round(both * 0.14), 100), 240)
+        seen = [d for d in (self.docks[key] for key in CENTRE) if not d.visibleRegion().isEmpty()]
+        upper = [(seen or sides[1:])[0], self.docks["log"]]
+        self.resizeDocks(upper, [max(both - low, low), low], Qt.Orientation.Vertical)
 
     def _load(self, view: ViewPlace) -> QWidget:
         try:
@@ -523,6 +526,22 @@ def _fill(dock: QDockWidget, widget: QWidget) -> None:
     area.setFocusPolicy(Qt.FocusPolicy.NoFocus)
     area.setWidget(widget)
     dock.setWidget(area)
+
+
+def _first_field(dock: QDockWidget) -> QWidget | None:
+    """What Tab would reach first in a view."""
+    content = dock.widget()
+    widget = content.nextInFocusChain() if content is not None else None
+    while widget is not None and widget is not content:
+        if (
+            dock.isAncestorOf(widget)
+            and widget.focusPolicy() & Qt.FocusPolicy.TabFocus == Qt.FocusPolicy.TabFocus
+            and widget.isVisibleTo(dock)
+            and widget.isEnabled()
+        ):
+            return widget
+        widget = widget.nextInFocusChain()
+    return None
 
 
 def _menu(bar: QMenuBar, words: str) -> QMenu:

@@ -261,6 +261,12 @@ def test_aligning_and_making_a_place_the_zero(tmp_path: Path) -> None:
         assert it.status["station"]["aligning"] is True
         found = it.do("find", half_range_um=1, positions=15)["result"]
         assert abs(found["x_um"]) < 0.1
+        told = [e for e in it.seen if e["event"] == "job-progress"]
+        shares = [event["share"] for event in told]
+        assert shares == sorted(shares)
+        assert shares[0] == pytest.approx(1 / 60)
+        assert shares[-1] == 1
+        assert told[-1]["words"] == "line 4 of 4"
         image = it.do("raster", half_range_um=0.5, positions=3)
         assert abs(image["result"]["x_um"]) < 0.6
         it.do("move", stage="detector", to=[0.2, -0.1])
@@ -482,6 +488,12 @@ def test_a_series_in_another_order_which_a_resume_keeps(tmp_path: Path) -> None:
         assert [e["index"] for e in it.seen if e["event"] == "point-started"] == [0, 2, 1]
         assert {entry.state for entry in read_manifest(folder).points} == {"done"}
         assert it.status["station"]["last"]["ending"] == "completed"
+        # one that cannot begin leaves the instrument as it is
+        opened = len(it.microscopes)
+        ended = it.ended(it.begin("series", plan=to_toml(plan), out=str(folder)))
+        assert "there is a series in this folder already" in ended["message"]
+        assert len(it.microscopes) == opened
+        assert it.status["station"]["connected"] is True
 
 
 # -- ways out -------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ from tplm_gui.hub import Hub, Reply
 if TYPE_CHECKING:
     from tplm_daq.station import Station
     from tplm_gui.window import Window
+    from tplm_simulators import VirtualMicroscope
 
 HERE = Path(__file__).parent
 NOT_OURS = ("This plugin does not support",)
@@ -156,16 +157,30 @@ def hub(qapp: QApplication, recorder: Recorder) -> Hub:
 
 
 @pytest.fixture
+def microscopes() -> list["VirtualMicroscope"]:
+    """Whatever the station opened: the truth about its light."""
+    return []
+
+
+@pytest.fixture
 def station(
-    threads: Threads, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    threads: Threads,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    microscopes: list["VirtualMicroscope"],
 ) -> Iterator["Station"]:
     """A station in this process: the virtual microscope as fast as it goes, not yet connected.
 
     Its devices note which thread calls them.
     """
-    from tplm_config import load_profile
+    from tplm_config import InstrumentProfile, load_profile
     from tplm_daq.station import Station
-    from tplm_drivers import simulated
+    from tplm_drivers import Instrument, connect, simulated
+
+    def opener(profile: InstrumentProfile) -> Instrument:
+        instrument = connect(profile)
+        microscopes.append(instrument.laser.microscope)  # type: ignore[attr-defined]
+        return instrument
 
     for kind in [one for one in vars(simulated).values() if isinstance(one, type)]:
         if not issubclass(kind, simulated._Simulated):
@@ -174,7 +189,7 @@ def station(
             if callable(of) and not name.startswith("_"):
                 monkeypatch.setattr(kind, name, threads.outside(f"device {name}", of))
     monkeypatch.chdir(tmp_path)
-    station = Station(load_profile("simulated"))
+    station = Station(load_profile("simulated"), opener=opener)
     with threads.lent():
         station.__enter__()
     try:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from PyQt6.QtCore import QThread
+from PyQt6.QtWidgets import QLabel
 from pytestqt.qtbot import QtBot
 
 from tplm_config import load_profile
@@ -342,3 +343,26 @@ def test_a_closed_mailbox_does_nothing(qtbot: QtBot) -> None:
     last.post(partial(other.append, box.close))
     qtbot.waitUntil(lambda: bool(other))
     assert done == []
+
+
+# -- the watch itself ------------------------------------------------------------------------
+
+
+def test_the_watch_sees_a_socket_in_the_window_and_a_widget_outside(
+    qtbot: QtBot, threads: Threads
+) -> None:
+    label = QLabel()
+    qtbot.addWidget(label)
+    with socket.socket() as one, pytest.raises(AssertionError, match="in the thread of the window"):
+        one.connect(("127.0.0.1", 9))
+
+    def touch() -> None:
+        with suppress(AssertionError):
+            label.setText("x")
+
+    other = threading.Thread(target=touch, name="other")
+    other.start()
+    other.join()
+    found, threads.faults = threads.faults, []
+    assert found == ["socket.connect in the thread of the window", "QLabel.setText in thread other"]
+    assert label.text() == ""

@@ -82,6 +82,7 @@ def test_a_station_of_the_profile_comes_before_a_run(station: Station, tmp_path:
     assert mine is not None
     assert other is not None
     assert mine.entry == station.entry
+    assert mine.words == f"station, process {os.getpid()}"
     assert other.entry == run.entry
 
 

@@ -31,7 +31,7 @@ IDLE = {"doing": "station", "state": "idle", "ending": None, "station": STATION}
 SCAN = {
     "doing": "scan", "path": "/data/film.h5", "state": "counting", "why": "", "requested": None,
     "visits_done": 5, "visits_planned": 20, "points_planned": None, "points_done": None,
-    "d_cm2_per_s": 0.05123, "d_stderr_cm2_per_s": 0.0031, "left_s": 65.0, "ending": None,
+    "d_cm2_per_s": 0.05123, "d_stderr_cm2_per_s": 0.0031, "left_s": 650.0, "ending": None,
     "ended_because": "", "station": STATION,
 }  # fmt: skip
 LAST = {"kind": "scan", "path": "/a/b.h5", "ending": "stopped"}

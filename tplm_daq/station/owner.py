@@ -22,6 +22,7 @@ from tplm_daq.light import Light
 from tplm_daq.runner import sentence
 from tplm_daq.station.aligning import Aligner
 from tplm_daq.station.manual import recentred
+from tplm_daq.station.progress import Progress
 from tplm_daq.station.readings import identify, not_open, read_back
 from tplm_daq.station.steering import Interrupted, Steering
 from tplm_daq.watchdog import Watchdog
@@ -118,6 +119,8 @@ class Owner:
         Whether the card has been set up, so that its rate meters tell the truth.
     controls : Controls or None
         The run that goes on.
+    progress : Progress or None
+        Of the search that goes on.
     aligner : Aligner or None
         Of the open devices.
     """
@@ -137,6 +140,7 @@ class Owner:
         self.simulated = simulated
         self.instrument: Instrument | None = None
         self.controls: Controls | None = None
+        self.progress: Progress | None = None
         self.aligner: Aligner | None = None
         self.steering = Steering(self._sign, front.tell)
         self.is_ending = False
@@ -327,7 +331,7 @@ class Owner:
             if self.instrument is not None:
                 message += f" ({self.darken()})"
         with self._news:
-            self._running = None
+            self._running = self.progress = None
             self.steering.clear()
         self._attended_s = time.monotonic()
         self._tell_end(job, ok, message, result)
@@ -335,6 +339,17 @@ class Owner:
             self._front.tell(Notice("error", f"job-{job.kind}", message))
         self._read_s = float("-inf")
         self._front.changed()
+
+    def _show(self, news: Mapping[str, Any]) -> None:
+        """Tell what aligning shows, and how far that brings a search."""
+        self._front.publish(news)
+        job, progress = self._running, self.progress
+        found = None if job is None or progress is None else progress.take(news)
+        if job is not None and found is not None:
+            share, words = found
+            self._front.publish({
+                "event": "job-progress", "job": job.to_dict(), "share": share, "words": words,
+            })  # fmt: skip
 
     def _tell_end(self, job: Job, ok: bool, message: str, result: dict[str, Any] | None) -> None:
         self._front.publish({
@@ -477,7 +492,7 @@ class Owner:
 
     def _take(self, instrument: Instrument) -> None:
         light = Light(instrument)
-        self.aligner = Aligner(light.instrument, self.steering, self._front.publish)
+        self.aligner = Aligner(light.instrument, self.steering, self._show)
         with self._news:
             self._raw, self._light, self.instrument = instrument, light, light.instrument
 

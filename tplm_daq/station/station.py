@@ -37,6 +37,7 @@ from tplm_daq.series import Series, SeriesOutcome
 from tplm_daq.station import manual
 from tplm_daq.station.asked import ARGUMENTS, read_arguments
 from tplm_daq.station.owner import RUNS, Act, Owner
+from tplm_daq.station.progress import Progress
 from tplm_daq.station.record import Record
 from tplm_daq.station.runs import Runs
 from tplm_daq.wall import utc_now
@@ -216,7 +217,7 @@ class Station(Host):
 
     def publish(self, news: Mapping[str, Any]) -> None:
         """Tell every subscriber; jobs are logged too."""
-        if news["event"].startswith("job-"):
+        if news["event"] in ("job-started", "job-ended"):
             self.record.write(dict(news))
         if news["event"] == "readings":
             self._values = news["values"]
@@ -456,6 +457,7 @@ class Station(Host):
             raise InputError(kind, "the card is not set up and the light is off", "align first")
 
         def act() -> tuple[str, dict[str, Any]]:
+            owner.progress = Progress(kind, asked)
             found = getattr(owner.hand, kind)(asked)
             return found.words, dict(found.values)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from PyQt6.QtCore import QSize, Qt
-from PyQt6.QtGui import QColor
+from PyQt6.QtGui import QColor, QFontMetrics
 from PyQt6.QtWidgets import (
     QFrame,
     QGridLayout,
@@ -48,9 +48,14 @@ class Controls(QFrame):
         self.progress.setObjectName("controls-progress")
         self.progress.setAccessibleName("Progress of the run")
         self.progress.setRange(0, STEPS)
-        self.d = _Figure("controls-d", "D, cm²/s", "Diffusivity of the map so far, ± one σ", 152)
+        self.d = _Figure(
+            "controls-d", "D, cm²/s", "Diffusivity of the map so far, ± one σ", "0.01034 ± 0.00029"
+        )
         self.left = _Figure(
-            "controls-left", "time left", "From what is done so far; pauses do not count", 104
+            "controls-left",
+            "time left",
+            "From what is done so far; pauses do not count",
+            "1 h 28 min",
         )
         self.pause = QPushButton("&Pause")
         self.pause.setObjectName("controls-pause")
@@ -115,7 +120,7 @@ class Controls(QFrame):
         self.d.show_text(
             words.plus_minus(status.get("d_cm2_per_s"), status.get("d_stderr_cm2_per_s"))
         )
-        self.left.show_text(words.duration(status.get("left_s")) if running else words.NONE)
+        self.left.show_text(words.duration(left_s(status)) if running else words.NONE)
         held = _is_held(status)
         self.pause.setEnabled(is_linked and running)
         self.pause.setText("&Continue" if held else "&Pause")
@@ -181,14 +186,14 @@ class Controls(QFrame):
 class _Figure(QWidget):
     """A large figure with its caption below."""
 
-    def __init__(self, name: str, caption: str, tip: str, width: int) -> None:
+    def __init__(self, name: str, caption: str, tip: str, longest: str) -> None:
         super().__init__()
         self.setToolTip(tip)
-        self.setMinimumWidth(width)
         self.value = QLabel(words.NONE)
         self.value.setObjectName(name)
         self.value.setAccessibleName(caption)
         self.value.setFont(theme.figure_font(13))
+        self.setMinimumWidth(QFontMetrics(self.value.font()).horizontalAdvance(longest) + 6)
         self.caption = QLabel(caption)
         grid = QGridLayout(self)
         grid.setContentsMargins(0, 0, 0, 0)
@@ -275,6 +280,13 @@ def state_words(status: Mapping[str, Any]) -> str:
     if asked and not status.get("ending") and state != "paused":
         text += f", {asked} is asked for"
     return f"{text} ({why})" if why else text
+
+
+def left_s(status: Mapping[str, Any]) -> float | None:
+    """Seconds that are left by the clock on the wall; a simulated instrument has its own."""
+    left: float | None = status.get("left_s")
+    speed = (status.get("station") or {}).get("speed")
+    return left / speed if left is not None and speed else left
 
 
 def progress(status: Mapping[str, Any]) -> tuple[float, str]:

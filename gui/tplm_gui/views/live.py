@@ -50,7 +50,7 @@ ON_MAP = "#ff5c8a"
 """A colour that is in no colour map."""
 BEFORE_NS = -0.1
 """Before the pulse there is nothing to normalise."""
-TURN_MS = 8
+TURN_MS = 35
 """Between drawing one plot and the next."""
 EMPTY = "No scan yet: the map appears here as soon as one is measured."
 
