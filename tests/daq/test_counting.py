@@ -215,8 +215,17 @@ FAULTS: list[tuple[str, Callable[[Rig], object], str]] = [
 ]
 
 
-@pytest.mark.parametrize("fly", [None, {}], ids=["step", "fly"])
-@pytest.mark.parametrize(("fault", "words"), [f[1:] for f in FAULTS], ids=[f[0] for f in FAULTS])
+@pytest.mark.parametrize(
+    ("fault", "words", "fly"),
+    [
+        pytest.param(
+            fault, words, fly, id=f"{name}-{'step' if fly is None else 'fly'}",
+            marks=pytest.mark.full if fly is not None and name != "USB gone" else (),
+        )
+        for name, fault, words in FAULTS
+        for fly in (None, {})
+    ],
+)  # fmt: skip
 def test_a_card_that_fails_in_mid_stream(
     tmp_path: Path, fault: Callable[[Rig], object], words: str, fly: dict[str, Any] | None
 ) -> None:
@@ -390,7 +399,7 @@ def test_a_line_flown_over_gives_the_same_map(tmp_path: Path, cut: str) -> None:
     assert kept.photons > flown.position_counts.sum(), "the run-up is kept too"
 
 
-@pytest.mark.parametrize("answer_s", [0.05, 0.2, 0.6, 5.0])
+@pytest.mark.parametrize("answer_s", [0.05, 0.2, pytest.param(0.6, marks=pytest.mark.full), 5.0])
 def test_a_stage_that_answers_slowly_costs_no_counts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer_s: float
 ) -> None:
@@ -464,8 +473,17 @@ PROTECTED = [
 ]
 
 
-@pytest.mark.parametrize("delay_s", [0.02, 0.45, 0.73], ids=["moving", "counting", "later"])
-@pytest.mark.parametrize("changes", [p[1] for p in PROTECTED], ids=[p[0] for p in PROTECTED])
+@pytest.mark.parametrize(
+    ("delay_s", "changes"),
+    [
+        pytest.param(
+            delay_s, changes, id=f"{name}-{when}",
+            marks=pytest.mark.full if name == "fly" and when != "counting" else (),
+        )
+        for name, changes in PROTECTED
+        for when, delay_s in (("moving", 0.02), ("counting", 0.45), ("later", 0.73))
+    ],
+)  # fmt: skip
 def test_a_jump_of_the_count_rate_closes_the_shutter_in_time(
     tmp_path: Path, changes: dict[str, Any], delay_s: float
 ) -> None:

@@ -183,6 +183,7 @@ def test_the_command_line_is_watched(light: Lamp, tmp_path: Path) -> None:
     assert "watchdog: laser off: yes, shutter closed: yes" in words
 
 
+@pytest.mark.full
 def test_killed_with_a_child_that_keeps_its_pipes(light: Lamp, tmp_path: Path) -> None:
     with engine(tmp_path, light, fork=True) as run:
         run.counting()
@@ -226,6 +227,7 @@ def test_stuck_in_a_device_call(light: Lamp, tmp_path: Path, hang: str) -> None:
 
 
 @posix
+@pytest.mark.full
 def test_stopped_in_the_dark(light: Lamp, tmp_path: Path) -> None:
     """Nothing is lost by waiting, so it may go on; but its death counts."""
     with engine(tmp_path, light, pause=True) as run:
@@ -254,6 +256,7 @@ def test_a_clean_end_dismisses_it(light: Lamp, tmp_path: Path) -> None:
 
 
 @posix
+@pytest.mark.full
 def test_ctrl_c_does_not_end_it(light: Lamp, tmp_path: Path) -> None:
     with engine(tmp_path, light) as run:
         dog = psutil.Process(run.counting()["dog"])
@@ -396,9 +399,19 @@ TROUBLES = [
             "refuses to go off"),
     Trouble("laser gone", lambda at: at.served["laser"].stop(), None, True, "laser"),
 ]  # fmt: skip
+ALWAYS = ("none", "silent for a while", "shutter jammed", "laser gone")
+"""The others only with --full."""
 
 
-@pytest.mark.parametrize("trouble", TROUBLES, ids=lambda trouble: trouble.name)
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        pytest.param(
+            trouble, id=trouble.name, marks=() if trouble.name in ALWAYS else pytest.mark.full
+        )
+        for trouble in TROUBLES
+    ],
+)
 def test_blocking(bench: Bench, trouble: Trouble) -> None:
     bench.light()
     trouble.make(bench)
