@@ -183,16 +183,21 @@ class Trend(Result):
             return np.asarray(self.d_cm2_per_s * (x_ / self.reference) ** self.exponent)
         return np.asarray(self.d_cm2_per_s + (self.slope or 0.0) * (x_ - self.reference))
 
-    def __str__(self) -> str:
+    def words(self, unit: str = "") -> str:
+        """Say it in a line, with the unit of the quantity if that is known."""
         text = f"D = {self.d_cm2_per_s:.4g} ± {self.d_stderr_cm2_per_s:.2g} cm²/s"
         if self.law != "constant":
-            text += f" at {self.reference:.4g}"
+            text += f" at {self.reference:.4g} {unit}".rstrip()
         if self.slope is not None:
-            text += f", slope {self.slope:.3g} ± {self.slope_stderr:.2g} cm²/s per unit"
+            per = unit or "unit"
+            text += f", slope {self.slope:.3g} ± {self.slope_stderr:.2g} cm²/s per {per}"
         if self.exponent is not None:
             text += f", exponent {self.exponent:.3g} ± {self.exponent_stderr:.2g}"
         verdict = "varies" if self.varies else "no change beyond the error bars"
         return f"{text}, χ² = {self.chi2:.1f} for {self.degrees} degrees of freedom; {verdict}"
+
+    def __str__(self) -> str:
+        return self.words()
 
 
 def fit_trend(

@@ -1,12 +1,13 @@
 """What several views share: a light with a shape, a field for a quantity, names of the devices."""
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
 from PyQt6.QtCore import QPointF, QRectF, QSize, Qt, pyqtSignal
 from PyQt6.QtGui import QColor, QFontMetrics, QPainter, QPaintEvent, QPalette, QPen, QPolygonF
 from PyQt6.QtWidgets import QLabel, QLineEdit, QSizePolicy, QWidget
 
+from tplm_config import InstrumentProfile
 from tplm_gui import theme
 
 ROLES: dict[str, str] = {
@@ -31,6 +32,22 @@ def finite(value: object) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         return None
     return float(value)
+
+
+def zero_shift_um(before: InstrumentProfile, after: InstrumentProfile) -> tuple[float, float]:
+    """How far every place of the map moves when another profile has another zero, sample plane."""
+    there = before.stage_position_um(0.0, 0.0)
+    zero, one = after.stage_position_um(0.0, 0.0), after.stage_position_um(1.0, 1.0)
+    return (there[0] - zero[0]) / (one[0] - zero[0]), (there[1] - zero[1]) / (one[1] - zero[1])
+
+
+def moved_image(image: dict[str, Any], dx_um: float, dy_um: float) -> dict[str, Any]:
+    """An "image" event of which every place has moved."""
+    return {
+        **image,
+        "x_um": [x + dx_um for x in image["x_um"]],
+        "y_um": [y + dy_um for y in image["y_um"]],
+    }
 
 
 class StateLight(QWidget):

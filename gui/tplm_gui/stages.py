@@ -173,7 +173,8 @@ class StageControl(QWidget):
                 f"Steps and places in micrometres of the sample, or of the image, {m:g} times "
                 f"larger, where the detector moves"
             )
-        self.plane.setVisible(stage == "detector")
+        if stage != "detector":  # shown before it has its place it would be a window
+            self.plane.hide()
         self.plane.currentIndexChanged.connect(self._take_plane)
         self.fields = [
             NumberField(f"goto-{stage}-{axis}", f"{stage} {axis}", "µm") for axis in self._axes
@@ -200,7 +201,8 @@ class StageControl(QWidget):
             places.addWidget(field, 1)
         self.go.setMaximumWidth(46)
         places.addWidget(self.go)
-        self.image.setVisible(self._stage == "detector")
+        if self._stage != "detector":
+            self.image.hide()
         right = QVBoxLayout()
         right.setSpacing(2)
         right.addWidget(self.image)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from PyQt6.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
+from PyQt6.QtCore import QEvent, QMimeData, QObject, QPoint, QPointF, Qt, QUrl
 from PyQt6.QtGui import QDragEnterEvent, QDropEvent
 from PyQt6.QtWidgets import QAbstractButton, QApplication, QLabel, QWidget
 from pytestqt.qtbot import QtBot
@@ -19,11 +19,35 @@ LONG = {"positions": "21", "dwell_s": "0.5", "passes": "400"}
 """More than any test waits for, however fast it is simulated."""
 
 
+class Others(QObject):
+    """Notes windows beside the one that is meant: each would take the keys away from it."""
+
+    def __init__(self, window: Window) -> None:
+        super().__init__(window)
+        self.shown: list[str] = []
+        app = QApplication.instance()
+        assert app is not None
+        app.installEventFilter(self)
+
+    def eventFilter(self, a0: QObject | None, a1: QEvent | None) -> bool:
+        if (
+            a1 is not None
+            and a1.type() is QEvent.Type.Show
+            and isinstance(a0, QWidget)
+            and a0.isWindow()
+            and not isinstance(a0, Window)
+        ):
+            self.shown.append(f"{type(a0).__name__} {a0.objectName()}")
+        return False
+
+
 class Person:
     """Sits before a window."""
 
     def __init__(self, qtbot: QtBot, window: Window) -> None:
         self.qtbot, self.window, self.hub = qtbot, window, window.hub
+        window.resize(1366, 768)
+        self.others = Others(window)
 
     # -- eyes ------------------------------------------------------------------------------
 
@@ -47,6 +71,13 @@ class Person:
     def log(self) -> list[str]:
         model = self.find("log-list").model()
         return [model.index(row, 0).data() for row in range(model.rowCount())]
+
+    @property
+    def hub_pid(self) -> int:
+        """Process of the host that the window belongs to."""
+        assert self.window._link is not None
+        assert self.window._link.found is not None
+        return self.window._link.found.entry.pid
 
     @property
     def doing(self) -> str:
@@ -85,13 +116,7 @@ class Person:
         keys = ("instrument", "align", "scan", "live", "series", "browse", "training")
         number = Qt.Key(Qt.Key.Key_1 + keys.index(view))
         self.key(number, Qt.KeyboardModifier.ControlModifier)
-        try:
-            self.until(lambda: not self.window.docks[view].visibleRegion().isEmpty(), 2000)
-        except Exception:
-            f = QApplication.focusWidget()
-            print("FOCUS", f, f and f.objectName(), QApplication.activeWindow(), [k for k,d in self.window.docks.items() if not d.visibleRegion().isEmpty()], [b.news for b in self.window.banners.bars])
-            self.window.grab().save("/tmp/dbg.png")
-            raise
+        self.until(lambda: not self.window.docks[view].visibleRegion().isEmpty(), 5000)
 
     def click(self, name: str, view: str | None = None) -> None:
         """Click a button as soon as it can be clicked."""

@@ -525,11 +525,12 @@ def test_warnings_in_words(live: LiveView, files: Callable[[str], Path]) -> None
     assert view.analysis is not None
     words = (ta.FitWarning("pile-up", "Too <bright>."), ta.FitWarning("alpha", "a remark"))
     shown(live, replace(view, analysed=7, analysis=replace(view.analysis, warnings=words)))
-    assert live.warnings.isVisible()
+    height = live.warnings_area.height()
     assert "Too &lt;bright>." in live.warnings.text()
     assert "remark" not in live.warnings.text()
     shown(live, replace(view, analysed=8, analysis=replace(view.analysis, warnings=())))
-    assert not live.warnings.isVisible()
+    assert "no warnings" in live.warnings.text()
+    assert live.warnings_area.height() == height
 
 
 @pytest.mark.parametrize(
@@ -544,6 +545,16 @@ def test_pile_up_has_colours(
     assert getattr(theme.colours(), colour) in live.share.value.styleSheet()
     hub.happened.emit({"event": "rates", "count_rate_hz": count_hz, "sync_rate_hz": 0.0})
     assert live.sync.value.text() == "lost"
+
+
+def test_the_brightest_place_decides_on_pile_up(
+    live: LiveView, files: Callable[[str], Path]
+) -> None:
+    view = _read(files("line"))
+    shown(live, replace(view, map=replace(view.map, brightest_hz=3e4)))
+    assert live.share.value.text() == "0.00\u00a0%"  # of the last visit
+    assert live.share.remark.text() == "brightest place 1.20\u00a0%"
+    assert theme.colours().warn in live.share.value.styleSheet()
 
 
 def test_a_hidden_view_draws_when_it_is_shown(

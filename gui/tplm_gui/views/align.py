@@ -35,7 +35,14 @@ from PyQt6.QtWidgets import (
 from tplm_config import InstrumentProfile
 from tplm_gui import theme
 from tplm_gui.hub import Hub
-from tplm_gui.parts import ElidedLabel, Lamp, StateLight, finite
+from tplm_gui.parts import (
+    ElidedLabel,
+    Lamp,
+    StateLight,
+    finite,
+    moved_image,
+    zero_shift_um,
+)
 from tplm_gui.plots import CurvePlot, MapPlot, Plot, Quantity
 from tplm_gui.views.instrument import RUNS, why_not
 from tplm_gui.words import NONE, duration, plus_minus, rate
@@ -199,7 +206,9 @@ class AlignView(QWidget):
         self._past: deque[tuple[float, float]] = deque(maxlen=MOST_POINTS)
         self._light: dict[str, Any] = {}
         self._heard: dict[str, dict[str, Any]] = {}
+        self._image: dict[str, Any] = {}
         self._extent: tuple[float, float, float, float] | None = None
+        self._profile: InstrumentProfile | None = None
         self._progress = ""
         self._is_light = False
         self._make_settings()
@@ -510,7 +519,26 @@ class AlignView(QWidget):
         if profile is not None:
             low, high = profile.detector_stage.x.travel_um
             self.half_range.setMaximum((high - low) / 2 / profile.optics.magnification)
+            if self._profile is not None and profile.name == self._profile.name:
+                self._move_zero(*zero_shift_um(self._profile, profile))
+            self._profile = profile
         self._estimate()
+
+    def _move_zero(self, dx_um: float, dy_um: float) -> None:
+        """Leave the light that was seen where it is when the zero of the map goes elsewhere."""
+        if dx_um == dy_um == 0.0:
+            return
+        for axis, by_um in (("x", dx_um), ("y", dy_um)):
+            line = self._heard.get(f"line-{axis}")
+            if line is not None:
+                fit = line.get("fit")
+                if fit:
+                    fit = {**fit, "center_um": fit["center_um"] + by_um}
+                there = [place + by_um for place in line["x_um"]]
+                self._heard[f"line-{axis}"] = {**line, "x_um": there, "fit": fit}
+        self._show_cross()
+        if self._image:
+            self._show_raster(moved_image(self._image, dx_um, dy_um))
 
     def _estimate(self) -> None:
         """Say how long a cross and a raster take."""
@@ -664,6 +692,7 @@ class AlignView(QWidget):
         self.cross_words.setText("&nbsp;&nbsp; ".join(said))
 
     def _show_raster(self, event: Mapping[str, Any]) -> None:
+        self._image = dict(event)
         table = np.array(event["rate_hz"], np.float64)
         x_um, y_um = np.asarray(event["x_um"], np.float64), np.asarray(event["y_um"], np.float64)
         if table.size == 0:

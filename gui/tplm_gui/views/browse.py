@@ -649,7 +649,7 @@ class BrowseView(QWidget):
         dialog.setNameFilters(["Maps (*.h5 *.npz *.csv)", "All files (*)"])
         dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         dialog.filesSelected.connect(self._open_all)
-        dialog.open()
+        dialog.show()
 
     def _choose_folder(self) -> None:
         dialog = QFileDialog(self, "Open the folder of a series", self._folder())
@@ -657,7 +657,7 @@ class BrowseView(QWidget):
         dialog.setFileMode(QFileDialog.FileMode.Directory)
         dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         dialog.filesSelected.connect(self._open_all)
-        dialog.open()
+        dialog.show()
 
     def _open_all(self, paths: list[str]) -> None:
         for path in paths:
@@ -696,7 +696,7 @@ class BrowseView(QWidget):
         dialog.setDefaultSuffix(form)
         dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         dialog.fileSelected.connect(partial(self.export, form))
-        dialog.open()
+        dialog.show()
 
     def export(self, form: ExportFormat, target: str) -> None:
         """Write the chosen file's map; returns at once."""

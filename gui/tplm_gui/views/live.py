@@ -13,6 +13,7 @@ from PyQt6.QtWidgets import (
     QGridLayout,
     QHBoxLayout,
     QLabel,
+    QScrollArea,
     QSizePolicy,
     QSlider,
     QSplitter,
@@ -216,7 +217,16 @@ class LiveView(QWidget):
         self.warnings.setObjectName("live-warnings")
         self.warnings.setWordWrap(True)
         self.warnings.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        self.warnings.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
+        self.warnings.setAlignment(Qt.AlignmentFlag.AlignTop)
+        # of fixed height: a plot that moves whenever a warning comes or goes cannot be read
+        self.warnings_area = QScrollArea()
+        self.warnings_area.setObjectName("live-warnings-area")
+        self.warnings_area.setAccessibleName("warnings of the analysis")
+        self.warnings_area.setToolTip("What to know before using the numbers")
+        self.warnings_area.setFrameShape(QScrollArea.Shape.NoFrame)
+        self.warnings_area.setWidgetResizable(True)
+        self.warnings_area.setWidget(self.warnings)
+        self.warnings_area.setFixedHeight(2 * self.fontMetrics().lineSpacing() + 4)
 
     def _lay_out(self) -> None:
         strip = QHBoxLayout()
@@ -266,7 +276,7 @@ class LiveView(QWidget):
         box.addWidget(self.words)
         box.addLayout(strip)
         box.addWidget(rows, 1)
-        box.addWidget(self.warnings)
+        box.addWidget(self.warnings_area)
 
     # -- what comes in ---------------------------------------------------------------------
 
@@ -317,9 +327,14 @@ class LiveView(QWidget):
         if lost:
             self.share.put(NONE)
             return
-        share = count_rate_hz / sync_rate_hz
-        level = "bad" if share >= SHARE_BAD else "warn" if share >= SHARE_WARN else "good"
-        self.share.put(percent(share, 2), colour=level)
+        share = worst = count_rate_hz / sync_rate_hz
+        remark = ""
+        if self._shown is not None:
+            brightest = self._shown.map.brightest_hz / sync_rate_hz
+            worst = max(share, brightest)
+            remark = f"brightest place {percent(brightest, 2)}"
+        level = "bad" if worst >= SHARE_BAD else "warn" if worst >= SHARE_WARN else "good"
+        self.share.put(percent(share, 2), remark, level)
 
     # -- drawing ---------------------------------------------------------------------------
 
@@ -361,7 +376,8 @@ class LiveView(QWidget):
     def _draw_figures(self, view: MapView) -> None:
         d, error = view.d_cm2_per_s
         reason = view.fit.reason.message if view.fit is not None and view.fit.reason else ""
-        self.d.put(plus_minus(d, error, "cm²/s") if d is not None else NONE)
+        counts = f"{int(view.map.counts.sum()):,} counts"
+        self.d.put(plus_minus(d, error, "cm²/s") if d is not None else NONE, counts)
         self.d.setToolTip(reason or "Along the line, global fit, with 1 σ")
         left_s = view.planned_s - view.measured_s
         if d is None or error is None or view.ending is not None or left_s <= 0:
@@ -581,10 +597,11 @@ class LiveView(QWidget):
             f'<span style="color:{c.warn}">▲ <b>{w.code}</b></span> {_html(w.message)}'
             for w in serious
         ]
+        if fit is not None and not lines:
+            lines = [f'<span style="color:{c.dim}">no warnings</span>']
         text = "<br>".join(lines)
         if text != self.warnings.text():
             self.warnings.setText(text)
-        self.warnings.setVisible(bool(lines))
 
     def _recolour(self) -> None:
         c = theme.colours()

@@ -52,6 +52,7 @@ from tplm_gui.launch import (
     size,
     wall_s,
 )
+from tplm_gui.parts import moved_image, zero_shift_um
 from tplm_gui.plots import MapPlot, Quantity
 
 if TYPE_CHECKING:
@@ -167,6 +168,8 @@ class PathPlot(MapPlot):
         self._spot_um = 0.0
         self._limits: tuple[float, float, float, float] | None = None
         self._image_of = ""
+        self._image: dict[str, Any] = {}
+        self._profile: InstrumentProfile | None = None
         self.way = pg.PlotDataItem()
         self.dots = pg.ScatterPlotItem(size=6, pen=None)
         self.ends = pg.ScatterPlotItem(size=11, brush=None)
@@ -186,6 +189,15 @@ class PathPlot(MapPlot):
 
     def show_instrument(self, profile: InstrumentProfile | None) -> None:
         """Draw the width of the spot, and how far the detector stage reaches."""
+        if profile is not None and self._profile is not None and self._image:
+            if profile.name == self._profile.name:  # "centre here": the light stays where it is
+                dx_um, dy_um = zero_shift_um(self._profile, profile)
+                self.show_image(moved_image(self._image, dx_um, dy_um), self._image_of)
+            else:
+                self._image, self._image_of = {}, ""
+                self.clear()
+                self.bar.hide()
+        self._profile = profile or self._profile
         self._limits = None if profile is None else reach_um(profile)
         self._spot_um = 0.0 if profile is None else profile.optics.spot_fwhm_nm * 1e-3
         self._redraw()
@@ -199,7 +211,7 @@ class PathPlot(MapPlot):
             return
         x, y = np.array(image["x_um"], np.float64), np.array(image["y_um"], np.float64)
         rows, columns = np.argsort(y), np.argsort(x)
-        self._image_of = of
+        self._image_of, self._image = of, image
         self.put(rate[np.ix_(rows, columns)], x[columns], y[rows])
         self.bar.show()
         self._redraw()
@@ -241,7 +253,7 @@ class PathPlot(MapPlot):
             left, right, low, high = self._limits
             self.edge.setData([left, right, right, left, left], [low, low, high, high, low])
         self.edge.setPen(pg.mkPen(c.bad, width=2, style=Qt.PenStyle.DashLine))
-        self.title.setText(self._words())
+        self._say_what()
         self._frame_positions()
 
     def _apply_ranges(self) -> None:
@@ -249,13 +261,14 @@ class PathPlot(MapPlot):
         if self._x_range is not None and self._y_range is not None:
             self.view.setRange(xRange=self._x_range, yRange=self._y_range, padding=0)
 
-    def _words(self) -> str:
+    def _say_what(self) -> None:
         over = f"over {self._image_of}" if self._image_of else "over the expected spot"
         reach = ""
         if self._limits is not None:
             left, right, low, high = self._limits
-            reach = f"; the stage reaches x {left:.4g} … {right:.4g}, y {low:.4g} … {high:.4g} µm"
-        return f"Positions {over}{reach}".replace("-", "−")
+            reach = f"the stage reaches x {left:.4g} … {right:.4g}, y {low:.4g} … {high:.4g} µm"
+        self.title.setText(f"Positions {over}")
+        self.note.setText(reach.replace("-", "−"))
 
     def _frame_positions(self) -> None:
         half = max(self._spot_um / 2, 0.05)
@@ -403,7 +416,7 @@ class ScanView(QWidget):
         self._looker.found.connect(self._looked)
         hub.profile_changed.connect(self._profile_changed)
         hub.status_changed.connect(self._status_changed)
-        hub.linked.connect(self._status_changed)
+        hub.linked.connect(self._linked)
         hub.happened.connect(self._happened)
         hub.plan_offered.connect(self.take_plan)
         theme.notifier.changed.connect(self._show_foresight)
@@ -584,6 +597,10 @@ class ScanView(QWidget):
         if not self.target.folder.text() or self.target.folder.text() == str(Path.home()):
             self.target.set_folder(folder_of(self.hub))
         self._offer()
+
+    def _linked(self) -> None:
+        self._status_changed()
+        self._look()  # a host that was killed left a file to be resumed
 
     def _happened(self, event: dict[str, Any]) -> None:
         match event.get("event"):

@@ -289,9 +289,10 @@ def curves_of(entries: "Sequence[Entry]") -> Iterable[Curve]:
         if swept_alone(entries) == quantity:
             along = np.linspace(x.min(), x.max(), SMOOTH)
             law: Any = trend_of(entries, quantity)
-            if quantity == "temperature_k":
-                law = arrhenius_of(entries)[0] or law
-            curve = replace(curve, fit=(along, law.at(along)), words=str(law))
+            said = law.words(unit)
+            if quantity == "temperature_k" and (arrhenius := arrhenius_of(entries)[0]) is not None:
+                law, said = arrhenius, str(arrhenius)
+            curve = replace(curve, fit=(along, law.at(along)), words=said)
         yield curve
     waits = [each[1].time_between_excitations_us for each in points]
     if points and None not in waits and len(set(waits)) > 1:
