@@ -49,7 +49,8 @@ WANTED = Wanted(
 SMALL, LARGE = (1366, 768), (3840, 2160)
 LOOK_MS = 20
 LONGEST_S = 30.0
-POINTS = 4
+COMMON = 96
+"""Colours of a picture that are kept as they are."""
 W = TypeVar("W", bound=QWidget)
 
 
@@ -414,9 +415,13 @@ def save(window: QWidget, path: Path) -> None:
     data = bits.asstring(picture.sizeInBytes())
     shape = (picture.width(), picture.height())
     image = Image.frombytes("RGB", shape, data, "raw", "RGB", picture.bytesPerLine())
-    # by the largest box, so that the few yellow pixels of a map keep their yellow
-    few = image.quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
-    few.save(path, optimize=True)
+    # the commonest colours as they are; the rest such that a few yellow pixels keep their yellow
+    counted = image.getcolors(image.width * image.height) or []
+    common = [colour for _, colour in sorted(counted, reverse=True)[:COMMON]]
+    rest = image.quantize(256 - len(common), Image.Quantize.MAXCOVERAGE).getpalette() or []
+    palette = Image.new("P", (1, 1))
+    palette.putpalette([part for colour in common for part in colour] + rest)
+    image.quantize(palette=palette, dither=Image.Dither.NONE).save(path, optimize=True)
 
 
 def run(

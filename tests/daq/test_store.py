@@ -28,6 +28,7 @@ from tplm_daq.events import VisitRecord
 from tplm_daq.store import FrozenFile, ScanHeader, ScanWriter, project, read_scan
 from tplm_daq.store import files as store_files
 from tplm_daq.store import writer as store_writer
+from tplm_daq.store.files import replacing
 from tplm_daq.store.frozen import JOURNAL_BYTES, is_frozen
 from tplm_daq.store.layout import COUNTS, CRC, flag_bits, flag_names
 
@@ -433,3 +434,25 @@ def test_visits_stored_while_resume_waits_for_its_turn_are_not_lost(
     with ScanWriter.resume(path) as writer:
         assert [visit.index for visit in writer.todo] == [12, 13]
     assert read_scan(path).stored.sum() == 12
+
+
+def test_on_windows_a_reader_that_looks_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Windows refuses to replace a file while anybody has it open."""
+    path, held = tmp_path / "a.txt", [2]
+    path.write_text("old")
+    replace = Path.replace
+
+    def busy(self: Path, target: Path) -> Path:
+        if held[0]:
+            held[0] -= 1
+            raise PermissionError
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", busy)
+    monkeypatch.setattr("tplm_daq.store.files.time.sleep", lambda _: None)
+    monkeypatch.setattr("tplm_daq.store.files.ON_WINDOWS", True)
+    with replacing(path) as temporary:
+        temporary.write_text("new")
+    assert path.read_text() == "new"

@@ -2,10 +2,14 @@
 
 import errno
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+ON_WINDOWS = os.name == "nt"
+LOOKS, LOOK_S = 40, 0.05
+"""How often, and how long, a reader that holds a file is waited for."""
 BLOCK = 1 << 20
 
 
@@ -102,15 +106,27 @@ def replacing(path: Path) -> Iterator[Path]:
             os.fsync(fd)
         finally:
             os.close(fd)
-        temporary.replace(path)
+        _take_place(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
     sync_folder(path.parent)
 
 
+def _take_place(temporary: Path, path: Path) -> None:
+    """Rename over ``path``; on Windows a reader that just looks at it is waited for."""
+    for _ in range(LOOKS if ON_WINDOWS else 0):
+        try:
+            temporary.replace(path)
+        except PermissionError:
+            time.sleep(LOOK_S)
+        else:
+            return
+    temporary.replace(path)
+
+
 def sync_folder(folder: Path) -> None:
     """Have the disk confirm the names in a folder; Windows has no such call."""
-    if os.name == "nt":
+    if ON_WINDOWS:
         return
     fd = os.open(folder, os.O_RDONLY)
     try:

@@ -61,6 +61,9 @@ FWHM = 2.0 * math.sqrt(2.0 * math.log(2.0))
 """FWHM of a Gaussian over its σ."""
 SEARCHES = {"cross": "Cross", "raster": "Raster", "find": "Find the spot", "focus": "Focus",
             "irf": "IRF & time zero", "background": "Background"}  # fmt: skip
+HEARD_OF = {"cross": ("line-x", "line-y"), "raster": ("image",), "find": ("line-x", "line-y"),
+            "focus": ("focus",), "irf": ("irf",), "background": ("background",)}  # fmt: skip
+"""What the last search of a kind has told, which the next one makes old."""
 FOUND_BY = {"cross": "Cross", "raster": "Brightest", "find": "Spot", "focus": "Focus",
             "irf": "IRF", "background": "Background", "centre": "Centre"}  # fmt: skip
 """Names of what was found."""
@@ -206,7 +209,6 @@ class AlignView(QWidget):
         self._past: deque[tuple[float, float]] = deque(maxlen=MOST_POINTS)
         self._light: dict[str, Any] = {}
         self._heard: dict[str, dict[str, Any]] = {}
-        self._image: dict[str, Any] = {}
         self._extent: tuple[float, float, float, float] | None = None
         self._profile: InstrumentProfile | None = None
         self._progress = ""
@@ -232,6 +234,9 @@ class AlignView(QWidget):
 
     def resizeEvent(self, a0: QResizeEvent | None) -> None:  # noqa: D102, N802
         super().resizeEvent(a0)
+        self._size_figures()
+
+    def _size_figures(self) -> None:
         pt = min(max(self.width() / 22, 32), 110)
         self.count_rate.resize_font(pt)
         self.sync_rate.resize_font(0.62 * pt)
@@ -537,8 +542,9 @@ class AlignView(QWidget):
                 there = [place + by_um for place in line["x_um"]]
                 self._heard[f"line-{axis}"] = {**line, "x_um": there, "fit": fit}
         self._show_cross()
-        if self._image:
-            self._show_raster(moved_image(self._image, dx_um, dy_um))
+        if "image" in self._heard:
+            self._heard["image"] = moved_image(self._heard["image"], dx_um, dy_um)
+            self._show_raster(self._heard["image"])
 
     def _estimate(self) -> None:
         """Say how long a cross and a raster take."""
@@ -656,8 +662,8 @@ class AlignView(QWidget):
                 self._heard["background"] = event
             case "job-started":
                 self._progress = ""
-                if (event.get("job") or {}).get("kind") in SEARCHES:
-                    self._heard.clear()
+                for name in HEARD_OF.get((event.get("job") or {}).get("kind"), ()):
+                    self._heard.pop(name, None)
             case "job-progress":
                 share = finite(event.get("share"))
                 words = str(event.get("words") or "")
@@ -692,7 +698,6 @@ class AlignView(QWidget):
         self.cross_words.setText("&nbsp;&nbsp; ".join(said))
 
     def _show_raster(self, event: Mapping[str, Any]) -> None:
-        self._image = dict(event)
         table = np.array(event["rate_hz"], np.float64)
         x_um, y_um = np.asarray(event["x_um"], np.float64), np.asarray(event["y_um"], np.float64)
         if table.size == 0:
@@ -758,6 +763,7 @@ class AlignView(QWidget):
             self.tabs.setCurrentWidget(self.found)
 
     def _recolour(self) -> None:
+        self._size_figures()  # a new style sheet of the application forgets them
         self._here.setPen(pg.mkPen(theme.colours().bad, width=2))
         self._show_light()
         self._show_cross()
