@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 
 from PyQt6.QtCore import Qt, QTimer
 from PyQt6.QtWidgets import (
+    QApplication,
     QFrame,
     QHBoxLayout,
     QLabel,
@@ -23,6 +24,8 @@ from tplm_gui.hub import Hub, Level, News
 
 MOST = 3
 INFO_S = 8.0
+LONGEST = 600
+"""Letters that are shown; the rest is in the tooltip and in the log."""
 _WORDS = {"info": "Information", "warning": "Warning", "error": "Error"}
 _RANK = {"info": 0, "warning": 1, "error": 2}
 
@@ -42,8 +45,10 @@ class Bar(QFrame):
         self._gone = gone
         self.setObjectName("banner")
         self.setAccessibleName(f"{_WORDS[news.level]}: {news.text}")
-        self.text = QLabel(f"<b>{_WORDS[news.level]}</b>&nbsp; {_html(news.text)}")
+        short = news.text if len(news.text) <= LONGEST else f"{news.text[:LONGEST]} …"
+        self.text = QLabel(f"<b>{_WORDS[news.level]}</b>&nbsp; {_html(short)}")
         self.text.setObjectName("banner-text")
+        self.text.setToolTip(f"<qt>{_html(news.text)}</qt>")  # whatever is too long to be seen
         self.text.setWordWrap(True)
         self.text.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.text.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
@@ -55,6 +60,8 @@ class Bar(QFrame):
             button = QPushButton(words)
             button.setObjectName(f"banner-{words.lower().replace('&', '').replace(' ', '-')}")
             button.setToolTip(f"{words.replace('&', '')}: {news.text}")
+            # a click leaves the keys where one types, and does not hand them on to Stop
+            button.setFocusPolicy(Qt.FocusPolicy.TabFocus)
             button.clicked.connect(lambda _=False, act=act: self._chosen(act))
             row.addWidget(button)
             self.buttons.append(button)
@@ -64,6 +71,7 @@ class Bar(QFrame):
         self.dismiss.setObjectName("banner-dismiss")
         self.dismiss.setToolTip("Take this bar away; the log keeps what it says")
         self.dismiss.setAccessibleName("Dismiss")
+        self.dismiss.setFocusPolicy(Qt.FocusPolicy.TabFocus)
         self.dismiss.clicked.connect(lambda: self._gone(self))
         row.addWidget(self.dismiss)
         self.recolour()
@@ -164,6 +172,9 @@ class Banners(QWidget):
         if bar in self._bars:
             self._bars.remove(bar)
             self._column.removeWidget(bar)
+            focus, window = QApplication.focusWidget(), self.window()
+            if focus is not None and window is not None and bar.isAncestorOf(focus):
+                window.setFocus()  # or Qt would hand it on to the next button
             bar.hide()
             bar.deleteLater()
             self._arrange()

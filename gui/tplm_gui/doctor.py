@@ -57,7 +57,7 @@ class DoctorDialog(QDialog):
             head.setStretchLastSection(True)
         close = QPushButton("&Close")
         close.setObjectName("doctor-close")
-        close.setToolTip("Close this list (Esc)")
+        close.setToolTip("Close this list")
         close.clicked.connect(self.accept)
         foot = QHBoxLayout()
         foot.addStretch(1)

@@ -203,7 +203,12 @@ def in_scroll(widget: QWidget) -> QScrollArea:
     area.setWidgetResizable(True)
     area.setFrameShape(QFrame.Shape.NoFrame)
     area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-    area.setWidget(widget)
+    holder = QWidget()  # on a large screen the rows stay together
+    column = QVBoxLayout(holder)
+    column.setContentsMargins(0, 0, 0, 0)
+    column.addWidget(widget)
+    column.addStretch(1)
+    area.setWidget(holder)
     area.setFocusPolicy(Qt.FocusPolicy.NoFocus)
     return area
 
@@ -503,7 +508,13 @@ class RunBar(QWidget):
 
     def hinder(self, words: str) -> None:
         """Say why the plan itself cannot be begun; empty: it can."""
+        if words != self._hindrance:  # or a refusal would be gone before anybody read it
+            self._said = ""
         self._hindrance = words
+        self._refresh()
+
+    def forgive(self) -> None:
+        """Forget why the host refused: something was changed."""
         self._said = ""
         self._refresh()
 

@@ -223,20 +223,22 @@ class Link(QObject):
                 self._closed(line)
                 return
             case "status":
-                self._take_status(event["status"])
+                self._take_status(event.get("status") or {})
             case "readings":
                 self.hub.take_readings(event)
             case "light":
                 self.hub.light.emit(event)
             case "notice" if event.get("level") in ("warning", "error"):
-                news = News(event["level"], event["message"], event.get("code", ""))
-                self.hub.news.emit(news)
-            case "run-ended" if event.get("ending") == "failed":
-                self.hub.tell("error", f"the scan failed: {event['message']}", "run")
-            case "job-ended" if event.get("ok") is False:
-                job = event.get("job") or {}
-                self.hub.tell("error", str(event.get("message")), f"job-{job.get('kind', '')}")
+                words = str(event.get("message"))
+                self.hub.news.emit(News(event["level"], words, event.get("code", "")))
+            case "run-ended" if event.get("ending") == "failed" and not self._has_station:
+                # a station tells it once more as a notice, and what to do; so it does of jobs
+                self.hub.tell("error", f"the scan failed: {event.get('message')}", "run")
         self.hub.happened.emit(event)
+
+    @property
+    def _has_station(self) -> bool:
+        return self.hub.status.get("station") is not None
 
     def take_profile(self, line: "_Line", profile: InstrumentProfile) -> None:
         """Take in the profile that a plain run keeps in what it writes."""
@@ -267,7 +269,7 @@ class Link(QObject):
             return
         self._leave()
         self.hub.take_link(False, "the host is gone")
-        is_station = self.hub.status.get("station") is not None
+        is_station = self._has_station
         self.hub.tell(
             "error",
             f"the host (process {line.found.entry.pid}) has ended without a word or was killed. "
@@ -300,7 +302,12 @@ class Link(QObject):
             try:
                 self.hub.take_profile(parse_profile(text, "the host's profile"))
             except InputError as error:  # a host of another version
-                self.hub.tell("warning", f"the profile of the host is not usable here: {error}")
+                self.hub.tell(
+                    "warning",
+                    f"the profile of the host is not usable here: {error}; its run goes on: use a "
+                    "window of its version",
+                    "profile",
+                )
         self.hub.take_status(status)
 
 

@@ -465,7 +465,7 @@ class Plot(QWidget):
         dialog.setDefaultSuffix(suffix)
         dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         dialog.fileSelected.connect(self.export_and_tell)
-        dialog.open()
+        dialog.show()  # not open(): Stop must be in reach
 
     def export_and_tell(self, path: str) -> None:
         """Write a file and say so, or why not."""

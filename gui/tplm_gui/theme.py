@@ -30,6 +30,8 @@ class Colours:
         As one expects it, to be looked at, not to be left like this.
     grid : str
         Grid lines and frames.
+    edge : str
+        Edges of what one types into or ticks.
     series : tuple of str
         Lines of a plot in their order.
     map : str
@@ -45,6 +47,7 @@ class Colours:
     warn: str
     bad: str
     grid: str
+    edge: str
     series: tuple[str, ...]
     map: str = "viridis"
 
@@ -59,6 +62,7 @@ LIGHT = Colours(
     warn="#9a6200",
     bad="#c02626",
     grid="#c9ced6",
+    edge="#a3abb6",
     series=(
         "#0072b2", "#d55e00", "#00825f", "#b3478a", "#b07a00", "#3f96cf", "#6b4a1e", "#4d545e",
     ),
@@ -73,6 +77,7 @@ DARK = Colours(
     warn="#e9ae3c",
     bad="#f26a63",
     grid="#3a414b",
+    edge="#5b6573",
     series=(
         "#56b4e9", "#f08a3c", "#2bc49a", "#dd8fbc", "#f0e442", "#7f9cf5", "#c9a27a", "#b4bac3",
     ),
@@ -168,4 +173,12 @@ def _style(c: Colours) -> str:
     QMainWindow::separator:hover {{ background: {c.accent}; }}
     QDockWidget {{ font-weight: 600; }}
     QDockWidget > QWidget {{ font-weight: 400; }}
+    QLineEdit, QPlainTextEdit {{ background: {c.background}; border: 1px solid {c.edge};
+        border-radius: 2px; padding: 1px; }}
+    QLineEdit:focus, QPlainTextEdit:focus {{ border-color: {c.accent}; }}
+    QLineEdit:disabled {{ background: {c.panel}; color: {c.dim}; }}
+    QAbstractSpinBox QLineEdit, QComboBox QLineEdit {{ border: none; padding: 0px; }}
+    QCheckBox::indicator:unchecked {{ background: {c.background}; border: 1px solid {c.edge};
+        border-radius: 2px; width: 11px; height: 11px; margin: 0px; }}
+    QCheckBox::indicator:unchecked:disabled {{ background: {c.panel}; }}
     """

@@ -29,7 +29,10 @@ from PyQt6.QtWidgets import (
     QComboBox,
     QDialogButtonBox,
     QFileDialog,
+    QLabel,
     QLineEdit,
+    QTableWidget,
+    QTabWidget,
     QWidget,
 )
 
@@ -48,10 +51,12 @@ WANTED = Wanted(
 """The detector does not look at the spot at first, as on any morning."""
 SMALL, LARGE = (1366, 768), (3840, 2160)
 LOOK_MS = 20
-LONGEST_S = 30.0
+LONGEST_S = 60.0
 COMMON = 96
 """Colours of a picture that are kept as they are."""
 W = TypeVar("W", bound=QWidget)
+hands: Any = QTest
+"""Its type stubs take the first argument for ``self``."""
 
 
 class TourError(Exception):
@@ -77,9 +82,13 @@ class Tour:
 
     # -- hands -----------------------------------------------------------------------------
 
-    def find(self, name: str, view: str = "", kind: type[W] = QWidget) -> W:  # type: ignore[assignment]
+    def find(self, name: str, view: str = "") -> QWidget:
         """A widget by its name, of a certain view where several have it."""
-        place = self.window.docks[view] if view else self.window
+        return self.part(QWidget, name, view)
+
+    def part(self, kind: type[W], name: str, view: str = "") -> W:
+        """A widget of a certain kind by its name."""
+        place: QWidget = self.window.docks[view] if view else self.window
         found = place.findChild(kind, name)
         if found is None:
             raise TourError(f"there is no '{name}' in {view or 'the window'}")
@@ -90,32 +99,35 @@ class Tour:
         widget = self.find(name, view)
         self.until(lambda: widget.isVisible() and widget.isEnabled(), f"'{name}' can be clicked")
         at = QPoint(8, widget.height() // 2) if isinstance(widget, QCheckBox) else QPoint()
-        QTest.mouseClick(widget, Qt.MouseButton.LeftButton, pos=at)
+        hands.mouseClick(widget, Qt.MouseButton.LeftButton, pos=at)
 
     def type(self, name: str, text: str, view: str = "") -> None:
         """Put a text in the place of what is in a field."""
         widget = self.find(name, view)
         widget.setFocus()
         if not isinstance(widget, QComboBox):
-            QTest.keyClick(widget, Qt.Key.Key_A, Qt.KeyboardModifier.ControlModifier)
-        QTest.keyClicks(widget, text)
+            hands.keyClick(widget, Qt.Key.Key_A, Qt.KeyboardModifier.ControlModifier)
+        if text:
+            hands.keyClicks(widget, text)
+        else:
+            hands.keyClick(widget, Qt.Key.Key_Delete)
 
     def enter(self, name: str, text: str, view: str = "") -> None:
         """Type, and press Enter."""
         self.type(name, text, view)
-        QTest.keyClick(self.find(name, view), Qt.Key.Key_Return)
+        hands.keyClick(self.find(name, view), Qt.Key.Key_Return)
 
     def show_view(self, key: str) -> None:
         """Bring a view to the front by its key."""
         number = [view.key for view in VIEWS].index(key)
         pressed = Qt.Key.Key_L if key == "log" else Qt.Key(Qt.Key.Key_1 + number)
-        QTest.keyClick(self.window, pressed, Qt.KeyboardModifier.ControlModifier)
-        view = self.find(key, key)
+        hands.keyClick(self.window, pressed, Qt.KeyboardModifier.ControlModifier)
+        view = self.window.docks[key]
         self.until(lambda: not view.visibleRegion().isEmpty(), f"the view {key} is seen")
 
     def tab(self, name: str, number: int) -> None:
         """Turn to a tab within a view."""
-        self.find(name).setCurrentIndex(number)  # type: ignore[attr-defined]
+        self.part(QTabWidget, name).setCurrentIndex(number)
 
     # -- eyes ------------------------------------------------------------------------------
 
@@ -131,11 +143,11 @@ class Tour:
         while not ready():
             if time.monotonic() > end_s:
                 raise TourError(f"it did not come about within {seconds:g} s that {what}")
-            QTest.qWait(LOOK_MS)
+            hands.qWait(LOOK_MS)
 
     def rest(self) -> None:
         """Let what was just told be drawn: the plots take turns."""
-        QTest.qWait(600)
+        hands.qWait(600)
 
     @property
     def station(self) -> dict[str, Any]:
@@ -186,7 +198,6 @@ def _by_hand(tour: Tour) -> None:
 
 def _light(tour: Tour) -> None:
     tour.type("value-repetition_rate_hz", "", "instrument")
-    QTest.keyClick(tour.find("value-repetition_rate_hz"), Qt.Key.Key_Delete)
     tour.show_view("align")
     tour.click("align-light")
     begin = len(tour.events)
@@ -238,7 +249,7 @@ def _paused(tour: Tour) -> None:
 
 
 def _closing(tour: Tour) -> None:
-    QTest.keyClick(tour.window, Qt.Key.Key_Q, Qt.KeyboardModifier.ControlModifier)
+    hands.keyClick(tour.window, Qt.Key.Key_Q, Qt.KeyboardModifier.ControlModifier)
     tour.until(lambda: tour.find("banner-stay-here").isVisible(), "the window asks")
 
 
@@ -278,33 +289,36 @@ def _compared(tour: Tour) -> None:
     point = sorted(last.glob("*.h5"))[-1]
     for path in (scan, point):
         tour.click("browse-open")
-        dialog = tour.find("browse-open-dialog", "browse", QFileDialog)
+        dialog = tour.part(QFileDialog, "browse-open-dialog")
         field = dialog.findChild(QLineEdit, "fileNameEdit")
         buttons = dialog.findChild(QDialogButtonBox)
         assert field is not None
         assert buttons is not None
         field.setText(str(path))
         button = buttons.button(QDialogButtonBox.StandardButton.Open)
-        QTest.mouseClick(button, Qt.MouseButton.LeftButton)
+        hands.mouseClick(button, Qt.MouseButton.LeftButton)
         tour.until(lambda: not dialog.isVisible(), "the file is chosen")  # noqa: B023
-    table = tour.find("browse-list", "browse")
-    tour.until(lambda: table.rowCount() == 2, "two files are open")  # type: ignore[attr-defined]
-    tour.until(lambda: not tour.find("browse-busy").text(), "they are read")  # type: ignore[attr-defined]
+    table = tour.part(QTableWidget, "browse-list")
+    tour.until(lambda: table.rowCount() == 2, "two files are open")
+    busy = tour.part(QLabel, "browse-busy")
+    tour.until(lambda: not busy.text(), "they are read")
 
 
 def _fitted_anew(tour: Tour) -> None:
     tour.type("browse-method", "Gaussian", "browse")
     tour.click("browse-fit")
     tour.tab("browse-tabs", 1)
-    tour.until(lambda: not tour.find("browse-busy").text(), "it is fitted")  # type: ignore[attr-defined]
+    busy = tour.part(QLabel, "browse-busy")
+    tour.until(lambda: not busy.text(), "it is fitted")
 
 
 def _lesson(tour: Tour) -> None:
+    tour.type("log-search", "")
     tour.show_view("training")
     tour.type("training-lessons", "Something")
     seed = tour.find("training-seed", "training")
     tour.type("training-seed", LESSON_SEED)
-    QTest.keyClick(seed, Qt.Key.Key_Tab)
+    hands.keyClick(seed, Qt.Key.Key_Tab)
     tour.click("training-start")
     tour.until(lambda: tour.station.get("lesson"), "the lesson begins")
     tour.until(lambda: tour.find("training-judge").isVisible(), "its task is shown")
@@ -312,7 +326,7 @@ def _lesson(tour: Tour) -> None:
 
 def _judged(tour: Tour) -> None:
     tour.click("training-tick-out-of-focus")
-    tour.type("training-evidence-out-of-focus", "σ0 of the fit is 420 nm in place of 212")
+    tour.type("training-evidence-out-of-focus", "sigma0 of the fit is 420 nm, not 255")
     tour.type("training-d", "0.031")
     tour.type("training-d-stderr", "0.002")
     tour.click("training-judge")
@@ -321,6 +335,7 @@ def _judged(tour: Tour) -> None:
 
 def _logged(tour: Tour) -> None:
     tour.show_view("log")
+    tour.type("log-search", "completed")
 
 
 def _reading(tour: Tour, name: str) -> float | None:
@@ -353,9 +368,9 @@ STEPS: tuple[tuple[str, Callable[[Tour], None]], ...] = (
     ("15-series-finished", _series_finished),
     ("16-compared", _compared),
     ("17-fitted-anew", _fitted_anew),
-    ("18-lesson", _lesson),
-    ("19-verdict", _judged),
-    ("20-log", _logged),
+    ("18-log", _logged),
+    ("19-lesson", _lesson),
+    ("20-verdict", _judged),
 )
 """Names of the pictures, and what is done before each."""
 
@@ -376,7 +391,7 @@ def session(folder: Path, size: tuple[int, int], dark: bool = False) -> Iterator
     dark : bool
         Its colours.
     """
-    before = Path.cwd()
+    before, hosts = Path.cwd(), os.environ.get("TPLM_RUNTIME_DIR")
     os.environ["TPLM_RUNTIME_DIR"] = str(folder / "runtime")
     data = folder / "first-session"
     data.mkdir()
@@ -405,6 +420,10 @@ def session(folder: Path, size: tuple[int, int], dark: bool = False) -> Iterator
             tour.until(lambda: gone and not find_hosts(), "window and station end", 20)
         finally:
             os.chdir(before)
+            if hosts is None:
+                del os.environ["TPLM_RUNTIME_DIR"]
+            else:
+                os.environ["TPLM_RUNTIME_DIR"] = hosts
 
 
 def save(window: QWidget, path: Path) -> None:
@@ -416,7 +435,7 @@ def save(window: QWidget, path: Path) -> None:
     shape = (picture.width(), picture.height())
     image = Image.frombytes("RGB", shape, data, "raw", "RGB", picture.bytesPerLine())
     # the commonest colours as they are; the rest such that a few yellow pixels keep their yellow
-    counted = image.getcolors(image.width * image.height) or []
+    counted: list[Any] = list(image.getcolors(image.width * image.height) or [])
     common = [colour for _, colour in sorted(counted, reverse=True)[:COMMON]]
     rest = image.quantize(256 - len(common), Image.Quantize.MAXCOVERAGE).getpalette() or []
     palette = Image.new("P", (1, 1))
@@ -460,7 +479,6 @@ def run(
             try:
                 step(tour)
             except TourError as error:
-                import json; save(tour.window, out / "FAILED.png"); print(json.dumps(tour.hub.status, indent=1), json.dumps(tour.hub.readings), *[e for e in tour.events if e["event"] in ("job-ended","notice")][-5:], sep="\n")
                 raise TourError(f"{name}: {error}") from error
             tour.rest()
             for dark in darks:
@@ -495,7 +513,11 @@ def _size(_context: click.Context, _option: click.Parameter, text: str) -> tuple
     "--all", "both", is_flag=True,
     help="Light and dark, at 1366x768 and at 3840x2160; --out must be given.",
 )  # fmt: skip
-def main(out: Path, size: tuple[int, int], dark: bool, both: bool) -> None:
+@click.option(
+    "--steps", type=click.IntRange(1, len(STEPS)), default=len(STEPS),
+    help="Only the first ones.",
+)  # fmt: skip
+def main(out: Path, size: tuple[int, int], dark: bool, both: bool, steps: int) -> None:
     """Go through a first session at the window and take a picture at each step."""
     if both and out == PICTURES:
         raise click.UsageError("--all makes pictures to look at, not for the pages: give --out")
@@ -511,7 +533,7 @@ def main(out: Path, size: tuple[int, int], dark: bool, both: bool) -> None:
         folder.mkdir()
         place = out / f"{each[0]}x{each[1]}" if both else out
         try:
-            run(folder, place, each, (False, True) if both else (dark,), tell=click.echo)
+            run(folder, place, each, (False, True) if both else (dark,), steps, click.echo)
         except TourError as error:
             raise click.ClickException(str(error)) from error
         finally:

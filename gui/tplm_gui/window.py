@@ -7,7 +7,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from PyQt6.QtCore import QByteArray, QSettings, QSize, Qt, QTimer, QUrl, pyqtSignal
+from PyQt6.QtCore import QByteArray, QEvent, QObject, QSettings, QSize, Qt, QTimer, QUrl, pyqtSignal
 from PyQt6.QtGui import (
     QAction,
     QActionGroup,
@@ -17,6 +17,7 @@ from PyQt6.QtGui import (
     QGuiApplication,
     QKeySequence,
     QPaintEvent,
+    QResizeEvent,
 )
 from PyQt6.QtWidgets import (
     QApplication,
@@ -48,8 +49,13 @@ STATE_VERSION = 1
 GOODBYE_S = 1.0
 """Longest wait for the host when the window closes; the host then goes on until it lingers out."""
 LEAST_WIDTH = 1000
-TAB_BAR = 34
-"""Height of the tabs and of what separates docks, px."""
+LEAST_LOG = 110
+"""Height of the log on a small screen, px: its tools and three lines."""
+SETTLE_MS = 40
+"""Until the docks have given room to a banner, or taken it back."""
+BANNERS_CHANGE = (QEvent.Type.Show, QEvent.Type.Hide, QEvent.Type.LayoutRequest)
+SEPARATOR = 5
+"""Height of what separates docks, px."""
 SCAN_FILES = (".h5", ".hdf5", ".nxs")
 DOCS = Path(__file__).parents[2] / "docs"
 """In a checkout; an installed window has the keys only."""
@@ -72,8 +78,8 @@ VIEWS = (
     ViewPlace("live", "Live", "LiveView", "analysis.md"),
     ViewPlace("series", "Series", "SeriesView", "series.md"),
     ViewPlace("browse", "Browse", "BrowseView", "scan-file.md"),
-    ViewPlace("training", "Training", "TrainingView", "samples.md"),
-    ViewPlace("log", "Log", "LogView", "run.md"),
+    ViewPlace("training", "Training", "TrainingView", "training.md"),
+    ViewPlace("log", "Log", "LogView", "window.md"),
 )
 CENTRE = ("align", "scan", "live", "series", "browse", "training")
 KEYS = """\
@@ -81,6 +87,7 @@ KEYS = """\
 |---|---|
 | Esc | **Stop**: finish this visit, keep everything, block the light, end |
 | Ctrl+Esc, Shift+Esc | **Emergency**: block the laser before anything else |
+| Ctrl+P | pause, or continue |
 | Ctrl+1 … Ctrl+7 | Instrument, Align, Scan, Live, Series, Browse, Training |
 | Ctrl+L | Log |
 | Ctrl+O | open a scan file; dropping it on the window does the same |
@@ -125,6 +132,7 @@ class Window(QMainWindow):
         self._link = link
         self._dark = dark
         self._is_painted = self._is_closed = False
+        self._log_px: int | None = None
         self._is_default = True
         self._may_close = self._has_asked = self._closes_when_stopped = False
         self.setObjectName("window")
@@ -138,6 +146,8 @@ class Window(QMainWindow):
         self.controls = Controls(hub)
         self.banners = Banners(hub)
         self.docks = {view.key: self._dock(view) for view in VIEWS}
+        for watched in (self.banners, self.docks["log"]):
+            watched.installEventFilter(self)
         self.help = QTextBrowser()
         self.help.setObjectName("help-text")
         self.help.setOpenExternalLinks(True)
@@ -166,6 +176,8 @@ class Window(QMainWindow):
 
             if self._is_default:
                 self._share_room()  # the views have their own wishes
+            else:
+                self._log_px = self.docks["log"].height()
             self._feed = ScanFeed(self.hub, self)
             if self.hub.is_linked:
                 self.hub.take_status(self.hub.status)  # it may have come before the feed
@@ -215,13 +227,8 @@ class Window(QMainWindow):
         left = min(max(round(self.width() * 0.24), 330), 460)
         sides = [self.docks["instrument"], self.docks[CENTRE[0]]]
         self.resizeDocks(sides, [left, max(self.width() - left, left)], Qt.Orientation.Horizontal)
-        # with other than the sum of their heights Qt shares it out in its own way
-        top = self.menuWidget()
-        both = self.height() - (top.height() if top is not None else 0) - TAB_BAR
-        low = min(max(round(both * 0.14), 100), 240)
-        seen = [d for d in (self.docks[key] for key in CENTRE) if not d.visibleRegion().isEmpty()]
-        upper = [(seen or sides[1:])[0], self.docks["log"]]
-        self.resizeDocks(upper, [max(both - low, low), low], Qt.Orientation.Vertical)
+        self._log_px = min(max(round(self.height() * 0.13), LEAST_LOG), 240)
+        self._set_log(self._log_px)
 
     def _load(self, view: ViewPlace) -> QWidget:
         try:
@@ -319,6 +326,42 @@ class Window(QMainWindow):
         dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         dialog.fileSelected.connect(lambda name: self.open_path(Path(name)))
         dialog.show()
+
+    def eventFilter(self, a0: QObject | None, a1: QEvent | None) -> bool:  # noqa: N802
+        """Let banners take their room from the views, not from the log, and give it back there."""
+        kind = a1.type() if a1 is not None else None
+        if a0 is self.banners and kind in BANNERS_CHANGE:
+            QTimer.singleShot(SETTLE_MS, self._keep_log)
+        is_dragged = QApplication.mouseButtons() != Qt.MouseButton.NoButton
+        if a0 is self.docks["log"] and kind is QEvent.Type.Resize and is_dragged:
+            self._log_px = self.docks["log"].height()
+        return super().eventFilter(a0, a1)
+
+    def resizeEvent(self, a0: QResizeEvent | None) -> None:  # noqa: N802 - Qt's name
+        """Leave the log its height; what is gained or lost is that of the views."""
+        super().resizeEvent(a0)
+        if not self._to_load:
+            QTimer.singleShot(SETTLE_MS, self._keep_log)
+
+    def _keep_log(self) -> None:
+        log = self.docks["log"]
+        if self._log_px is None:
+            self._log_px = log.height()
+        if not self._is_closed and log.height() != self._log_px:
+            self._set_log(self._log_px)
+
+    def _set_log(self, high: int) -> None:
+        """Give the log this height, the views above it the rest."""
+        log = self.docks["log"]
+        menu = self.menuWidget()
+        is_below = self.dockWidgetArea(log) is Qt.DockWidgetArea.BottomDockWidgetArea
+        if not is_below or log.isFloating() or menu is None:
+            return
+        docks = [self.docks[key] for key in CENTRE]
+        above = next((dock for dock in docks if not dock.visibleRegion().isEmpty()), docks[0])
+        # with other than the sum, tabs included, Qt shares it out in its own way
+        rest = max(self.height() - menu.height() - SEPARATOR - high, high)
+        self.resizeDocks([above, log], [rest, high], Qt.Orientation.Vertical)
 
     def _full_screen(self) -> None:
         if self.isFullScreen():

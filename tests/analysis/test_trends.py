@@ -96,6 +96,8 @@ def test_laws_come_back(law, d, values):
     assert fit.chi2 < 1e-6
     assert fit.at(POWER) == pytest.approx(d, rel=1e-5)
     assert fit.varies == (law != "constant")
+    assert ("per nW" in fit.words("nW")) == (law == "line")
+    assert (" nW" in fit.words("nW")) == (law != "constant")
     for name in ("slope", "exponent"):
         if name in values:
             assert getattr(fit, name) == pytest.approx(values[name], rel=1e-5)

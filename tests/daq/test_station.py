@@ -225,6 +225,19 @@ def test_the_doctor_looks_at_open_devices_too() -> None:
 # -- by hand, and aligning ------------------------------------------------------------------
 
 
+def test_an_emergency_that_cannot_be_read_back_is_no_success() -> None:
+    with at() as it:
+        it.do("connect")
+        it.do("set", what="emission", value=True)
+        plugs = it.microscopes[-1].laser, it.microscopes[-1].shutter
+        for device in plugs:
+            device.unplug()
+        assert "block the beam by hand" in it.refused("emergency")
+        assert it.until("notice", code="emergency")["level"] == "error"
+        for device in plugs:
+            device.plug_in()
+
+
 def test_setting_moving_and_halting() -> None:
     with at("simulation.speed=2") as it:
         it.do("connect")

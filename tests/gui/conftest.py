@@ -59,6 +59,11 @@ class Threads:
         finally:
             self._lent -= 1
 
+    @property
+    def is_lent(self) -> bool:
+        """Whether the main thread is a test's own now."""
+        return self._lent > 0
+
     def _in_window(self) -> bool:
         return threading.current_thread() is threading.main_thread()
 
@@ -104,7 +109,7 @@ WIDGETS = {
     "QComboBox": ("addItem", "setCurrentIndex"),
 }
 HUB = ("ask", "tell", "take_status", "take_readings", "take_profile", "take_link")
-SOCKET = ("connect", "send", "sendall", "recv", "recv_into")
+SOCKET = ("connect", "connect_ex", "accept", "send", "sendall", "recv", "recv_into")
 
 
 @pytest.fixture(autouse=True)

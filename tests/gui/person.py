@@ -14,7 +14,7 @@ from tplm_gui.window import Window
 from tplm_simulators import VirtualMicroscope
 
 PATIENCE_MS = 30_000
-SMALL = {"positions": "9", "dwell_s": "0.5", "passes": "2"}
+VIEWS = ("instrument", "align", "scan", "live", "series", "browse", "training")
 LONG = {"positions": "21", "dwell_s": "0.5", "passes": "400"}
 """More than any test waits for, however fast it is simulated."""
 
@@ -112,11 +112,14 @@ class Person:
         self.qtbot.keyClick(QApplication.focusWidget() or self.window, key, all_)
 
     def go_to(self, view: str) -> None:
-        """Ctrl and the number of a view."""
-        keys = ("instrument", "align", "scan", "live", "series", "browse", "training")
-        number = Qt.Key(Qt.Key.Key_1 + keys.index(view))
+        """Ctrl and the number of a view; what one presses then is pressed in it, not on Stop."""
+        number = Qt.Key(Qt.Key.Key_1 + VIEWS.index(view))
         self.key(number, Qt.KeyboardModifier.ControlModifier)
-        self.until(lambda: not self.window.docks[view].visibleRegion().isEmpty(), 5000)
+        dock = self.window.docks[view]
+        self.until(lambda: not dock.visibleRegion().isEmpty(), 5000)
+        focus = QApplication.focusWidget()
+        assert focus is not None
+        assert focus is dock or dock.isAncestorOf(focus), focus.objectName()
 
     def click(self, name: str, view: str | None = None) -> None:
         """Click a button as soon as it can be clicked."""
@@ -131,12 +134,6 @@ class Person:
         self.qtbot.keyClick(field, Qt.Key.Key_A, Qt.KeyboardModifier.ControlModifier)
         self.qtbot.keyClick(field, Qt.Key.Key_Delete)
         self.qtbot.keyClicks(field, text)
-
-    def look_away(self) -> QPoint:
-        """Click where nothing is."""
-        at = QPoint(2, self.window.height() - 2)
-        self.qtbot.mouseClick(self.window, Qt.MouseButton.LeftButton, pos=at)
-        return at
 
     def drop(self, path: Path) -> None:
         """Let a file fall on the window."""

@@ -692,3 +692,32 @@ def test_finding_the_spot_with_a_real_station(
         qtbot.keyClick(view, Qt.Key.Key_Space)
         until(lambda: "Dark" in text("words"))
         assert station.microscope.laser.output_nw() == 0
+
+
+MOVED = ("detector_stage.x.zero_um=148.5", "detector_stage.y.zero_um=-99")
+"""Another zero: 0.3 and -0.2 um in the sample plane, at 495 times."""
+
+
+@pytest.mark.parametrize("also", ["", "background"])
+def test_light_stays_where_it_is_when_the_zero_moves(fresh: Bench, also: str) -> None:
+    fresh.job("cross", line("x", FIT), line("y", FIT))
+    fresh.job("raster", image())
+    if also:
+        fresh.job(also)
+    fresh.hub.take_profile(load_profile("simulated", MOVED))
+    view = fresh.view
+    np.testing.assert_allclose(view.cross.data("x")[0], X_UM - 0.3)
+    np.testing.assert_allclose(view.cross.data("y")[0], X_UM + 0.2)
+    x, y = view.cross.data("x-fit")[:2]
+    assert x[np.argmax(y)] == pytest.approx(0.12 - 0.3, abs=0.02)
+    assert "−0.180" in fresh.text("cross-words")
+    arrays = view.raster.arrays()
+    np.testing.assert_allclose(sorted(arrays["x"]), [-1.3, -0.3, 0.7])
+    np.testing.assert_allclose(sorted(arrays["y"]), [-0.8, 0.2, 1.2])
+
+
+def test_large_figures_stay_large_in_other_colours(fresh: Bench) -> None:
+    before = fresh.view.count_rate.value.font().pointSizeF()
+    fresh.view.count_rate.resize_font(9)  # what a style sheet of the application does
+    theme.notifier.changed.emit()
+    assert fresh.view.count_rate.value.font().pointSizeF() == before > 30

@@ -132,10 +132,13 @@ def test_a_window_that_is_killed_loses_nothing(
             os.kill(victim.pid, signal.SIGKILL)
             assert victim.wait(30) == -signal.SIGKILL
             before = visits()
+            qtbot.waitUntil(lambda: visits() != before, timeout=60_000)  # nobody is there, it runs
+            client.ask("pause")  # until the new window is there, on however slow a machine
     with new_window(qtbot, settings) as person:
-        assert person.doing == kind, person.last  # in the middle of it
+        person.until(lambda: person.doing == kind and person.state == "paused")
         maps: list[Any] = []
         person.hub.map_changed.connect(maps.append)
+        person.click("controls-pause")
         person.until(lambda: person.last.get("ending") == "completed", 90_000)
         assert person.last["path"] == str(path)
         file = path
@@ -145,7 +148,6 @@ def test_a_window_that_is_killed_loses_nothing(
             file = path / points[-1].file
         scan = read_scan(file)
         assert scan.complete
-        assert before < scan.stored.size * (2 if kind == "series" else 1)
         # the map with all its visits and its D, and every word of the station
         person.until(lambda: maps and maps[-1].is_final and maps[-1].path == file)
         assert maps[-1].done == maps[-1].planned == scan.stored.size == stored(file)
@@ -167,7 +169,7 @@ def test_a_station_that_is_killed_is_started_again_and_its_file_completed(
     path = tmp_path / "film.h5"
     with new_window(qtbot, settings) as person:
         person.connect()
-        arguments = {"plan": to_toml(scan_plan(60)), "out": str(path), "watchdog": False}
+        arguments = {"plan": to_toml(scan_plan(40)), "out": str(path), "watchdog": False}
         person.hub.ask("scan", arguments)
         person.until(lambda: person.doing == "scan" and person.visits > 3 + 10 * time)
         pid = person.hub_pid

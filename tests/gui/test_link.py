@@ -284,8 +284,10 @@ def test_what_is_not_a_host_is_not_taken_for_one(
         ({"event": "light", "counts": [1]}, "light"),
         ({"event": "status", "status": {"doing": "station", "station": {}}}, "status_changed"),
         ({"event": "notice", "level": "warning", "message": "hot", "code": "t"}, "news"),
-        ({"event": "run-ended", "ending": "failed", "message": "no light"}, "news"),
-        ({"event": "job-ended", "ok": False, "message": "no peak", "job": {"kind": "x"}}, "news"),
+        (
+            {"event": "job-ended", "ok": False, "message": "no peak", "job": {"kind": "x"}},
+            "happened",
+        ),
         ({"event": "visit-stored", "index": 3}, "happened"),
     ],
 )
@@ -299,6 +301,54 @@ def test_events_have_their_signals(
     with qtbot.waitSignal(getattr(link.hub, signal), timeout=5000):
         fake.tell(event)
     qtbot.waitUntil(lambda: mine == [True], timeout=1000)
+
+
+FAILED = {"event": "run-ended", "ending": "failed", "message": "no light"}
+NOTICE = {"event": "notice", "level": "error", "message": "no light: resume it", "code": "job-scan"}
+GIVEN_UP = {"event": "job-ended", "ok": False, "message": "given up for: blocking the light"}
+
+
+@pytest.mark.parametrize(
+    ("station", "events", "expected"),
+    [
+        (None, [FAILED], ["the scan failed: no light"]),
+        ({}, [FAILED, NOTICE, {"event": "job-ended", "ok": False, "message": "no light"}],
+         ["no light: resume it"]),
+        ({}, [GIVEN_UP], []),  # somebody wanted that
+    ],
+)  # fmt: skip
+def test_one_thing_is_one_banner(
+    qtbot: QtBot, link: Link, fake: FakeHost, told: list[News], station: Any,
+    events: list[dict[str, Any]], expected: list[str],
+) -> None:  # fmt: skip
+    attach(qtbot, link, fake.entry)
+    told.clear()
+    status = {"event": "status", "status": {"doing": "scan", "station": station}}
+    last = {"event": "last"}
+    came: list[Any] = []
+    link.hub.happened.connect(came.append)
+    fake.tell(status, *events, last)
+    qtbot.waitUntil(lambda: last in came, timeout=5000)
+    assert [news.text for news in told] == expected
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {"event": "run-ended", "ending": "failed"}, {"event": "status"}, {"event": 5}, {},
+        {"event": "status", "status": None}, {"event": "notice", "level": "error"},
+        {"event": "job-ended", "ok": False, "job": None}, {"event": "readings"},
+        {"event": "light"}, {"event": "never-heard-of", "x": 1},
+    ],
+)  # fmt: skip
+def test_a_host_of_another_version(
+    qtbot: QtBot, link: Link, fake: FakeHost, event: dict[str, Any]
+) -> None:
+    attach(qtbot, link, fake.entry)
+    came: list[Any] = []
+    link.hub.happened.connect(came.append)
+    fake.tell(event, {"event": "last"})  # what raises in a slot fails the test
+    qtbot.waitUntil(lambda: {"event": "last"} in came, timeout=5000)
 
 
 def test_the_order_of_a_flood_is_kept_and_the_window_lives(

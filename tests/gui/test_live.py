@@ -517,7 +517,7 @@ def test_what_d_will_be_at_the_end(live: LiveView, files: Callable[[str], Path])
     assert error[-1] == pytest.approx(last / 1.5)
     assert set(y) == {view.history.d_cm2_per_s[-1]}
     expected = (view.fit.d_stderr_cm2_per_s or 0) / 1.5
-    assert live.end.value.text() == f"± {expected:.4g}"
+    assert live.end.value.text() == f"± {expected:.2g}"
 
 
 def test_warnings_in_words(live: LiveView, files: Callable[[str], Path]) -> None:

@@ -252,6 +252,8 @@ def test_a_folder_that_cannot_be_used(desk: Desk, tmp_path: Path) -> None:
 def test_what_the_host_refuses_is_said(desk: Desk, recorder: Any) -> None:
     recorder.replies["scan"] = Reply(ok=False, words="the shutter does not answer")
     desk.click("scan-start")
+    desk.settle()  # looking at the folder and the plan anew does not take it away
+    desk.view._show_foresight()
     assert desk.text("scan-reason") == "the shutter does not answer"
     assert desk.find("scan-start").isEnabled()
     desk.type_in("passes", "3")
@@ -461,3 +463,17 @@ def test_a_scan_on_a_station(qtbot: QtBot, station: Station, tmp_path: Path) -> 
         assert desk.find("scan-name").text().endswith("_film_002.h5")
     finally:
         link.close()
+
+
+def test_the_last_image_moves_with_the_zero(desk: Desk) -> None:
+    image = {"x_um": [-1.0, 0.0, 1.0], "y_um": [-1.0, 0.0, 1.0], "rate_hz": [[1.0, 2.0, 3.0]] * 3}
+    desk.view.picture.show_image(image, "the last image")
+    zero = ("detector_stage.x.zero_um=148.5", "detector_stage.y.zero_um=-99")
+    desk.view.picture.show_instrument(load_profile("simulated", zero))
+    arrays = desk.view.picture.arrays()
+    assert sorted(arrays["x"]) == pytest.approx([-1.3, -0.3, 0.7])
+    assert sorted(arrays["y"]) == pytest.approx([-0.8, 0.2, 1.2])
+    assert desk.view.picture.title.text() == "Positions over the last image"
+    # of another instrument it says nothing
+    desk.view.picture.show_instrument(load_profile("mit"))
+    assert desk.view.picture.title.text() == "Positions over the expected spot"

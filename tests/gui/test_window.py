@@ -77,6 +77,23 @@ def test_it_fits_a_small_screen_with_banners_too(window: Window, qtbot: QtBot) -
     assert (window.width(), window.height()) == (1366, 768)
 
 
+def test_the_log_keeps_its_height(window: Window, qtbot: QtBot) -> None:
+    window.resize(1366, 768)
+    window.reset_layout()
+    log = window.docks["log"]
+    qtbot.waitUntil(lambda: abs(log.height() - 110) <= 2)
+    window.hub.tell("error", "something is so", "so")
+    qtbot.waitUntil(lambda: window.menuWidget().height() > 90)  # type: ignore[union-attr]
+    qtbot.waitUntil(lambda: abs(log.height() - 110) <= 2)
+    window.hub.tell("info", "", "so")
+    qtbot.waitUntil(lambda: window.menuWidget().height() < 90)  # type: ignore[union-attr]
+    qtbot.waitUntil(lambda: abs(log.height() - 110) <= 2)
+    window.resize(3840, 2160)
+    qtbot.waitUntil(lambda: abs(log.height() - 110) <= 2)
+    window.reset_layout()
+    qtbot.waitUntil(lambda: abs(log.height() - 240) <= 2)
+
+
 # -- keys ------------------------------------------------------------------------------------
 
 

@@ -7,52 +7,53 @@ the patches of ``conftest.py`` watch every other test.
 import socket
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from PyQt6 import sip
-from PyQt6.QtCore import QObject
-from PyQt6.QtWidgets import QApplication
+from PyQt6.QtCore import QThreadPool
+
+from tplm_gui import latest
+
+if TYPE_CHECKING:
+    from .conftest import Threads
 
 ROOT = Path(__file__).parents[2]
 DEVICES = tuple(str(ROOT / name) + "/" for name in ("drivers", "simulators"))
 FILES = ("/h5py/_hl/files.py",)
-HERE = str(Path(__file__).parent)
-FROM_ANY_THREAD = frozenset({"emit", "connect", "disconnect"})
-"""Of a signal: Qt hands it over to the thread of who receives it."""
+PATCHES = str(Path(__file__).with_name("conftest.py"))
 WAITS = frozenset({"sleep", "select", "poll"})
 
 
 class Witness:
     """What was called where it must not be.
 
+    Parameters
+    ----------
+    threads : Threads
+        Whether the main thread is lent to what a test itself does.
+
     Attributes
     ----------
     faults : set of str
         Each said once.
-    calls : int
-        How many calls of Qt objects in the thread of the window, and of sockets and devices
-        outside, were seen: with none of both it has not looked.
+    qt_calls, device_calls, socket_calls : int
+        Calls of Qt objects in the thread of the window, of devices and sockets in others: without
+        any it has not looked.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, threads: "Threads") -> None:
+        self._threads = threads
         self.faults: set[str] = set()
         self.qt_calls = self.device_calls = self.socket_calls = 0
-        self._is_lent = False
-
-    @contextmanager
-    def lent(self) -> Iterator[None]:
-        """For what a test itself does in the main thread."""
-        self._is_lent = True
-        try:
-            yield
-        finally:
-            self._is_lent = False
+        self._pool_start: Any = None
 
     def __enter__(self) -> Self:
+        self._pool_start = QThreadPool.start
+        QThreadPool.start = lambda pool, run: self._start(pool, run)  # type: ignore
+        latest._pool.cache_clear()  # threads of before are not watched
         threading.setprofile(self._outside)
         sys.setprofile(self._inside)
         return self
@@ -60,22 +61,35 @@ class Witness:
     def __exit__(self, *_: object) -> None:
         sys.setprofile(None)
         threading.setprofile(None)  # type: ignore[arg-type]
+        latest._pool.cache_clear()
+        QThreadPool.start = self._pool_start  # type: ignore[method-assign]
+
+    def _start(self, pool: QThreadPool, run: Callable[[], None]) -> None:
+        """Qt's own threads are unknown to Python until they run something of it."""
+
+        def watched() -> None:
+            sys.setprofile(self._outside)
+            try:
+                run()
+            finally:
+                sys.setprofile(None)
+
+        self._pool_start(pool, watched)
 
     def _inside(self, frame: FrameType, event: str, arg: Any) -> None:
         """In the thread of the window: nothing that waits, no socket, no device, no file."""
         if event == "c_call":
             owner = getattr(arg, "__self__", None)
-            if isinstance(owner, socket.socket) and not self._is_lent:
+            if isinstance(owner, socket.socket) and not self._threads.is_lent:
                 self._tell(f"socket.{arg.__name__} in the thread of the window", frame)
             elif isinstance(owner, sip.simplewrapper):
                 self.qt_calls += 1
-            elif arg.__name__ in WAITS and arg.__module__ in ("time", "select"):
-                if not self._is_lent:
-                    self._tell(f"{arg.__name__} in the thread of the window", frame)
-        elif event == "call" and not self._is_lent:
+            elif is_wait(arg) and not self._threads.is_lent:
+                self._tell(f"{arg.__name__} in the thread of the window", frame)
+        elif event == "call" and not self._threads.is_lent:
             code = frame.f_code
             name = code.co_filename
-            if name.startswith(DEVICES) and is_device(frame):
+            if is_device(frame):
                 self._tell(f"device {code.co_qualname} in the thread of the window", frame)
             elif name.endswith(FILES) and code.co_name == "__init__":
                 self._tell("a scan file opened in the thread of the window", frame)
@@ -86,13 +100,11 @@ class Witness:
             owner = getattr(arg, "__self__", None)
             if isinstance(owner, socket.socket):
                 self.socket_calls += 1
-            elif isinstance(owner, sip.simplewrapper):
-                of_signal = arg.__name__ in FROM_ANY_THREAD and isinstance(owner, QObject)
-                if not of_signal and QApplication.instance() is not None:
-                    who = threading.current_thread().name
-                    what = f"{type(owner).__name__}.{arg.__name__}"
-                    self._tell(f"{what} in thread '{who}'", frame)
-        elif event == "call" and frame.f_code.co_filename.startswith(DEVICES) and is_device(frame):
+            elif isinstance(owner, sip.simplewrapper) and frame.f_code.co_filename != PATCHES:
+                # of a signal the owner is no Qt object: who emits it may be anybody
+                what = f"{type(owner).__name__}.{arg.__name__}"
+                self._tell(f"{what} in thread '{threading.current_thread().name}'", frame)
+        elif event == "call" and is_device(frame):
             self.device_calls += 1
 
     def _tell(self, what: str, frame: FrameType) -> None:
@@ -100,5 +112,11 @@ class Witness:
 
 
 def is_device(frame: FrameType) -> bool:
-    """Whether a call is one of a device: a method of something with a role."""
-    return getattr(frame.f_locals.get("self"), "role", None) is not None
+    """Whether a call is one of a method of a device."""
+    name = frame.f_code.co_filename
+    return name.startswith(DEVICES) and hasattr(frame.f_locals.get("self"), "role")
+
+
+def is_wait(function: Any) -> bool:
+    """Whether a function of the interpreter only waits."""
+    return function.__name__ in WAITS and function.__module__ in ("time", "select")

@@ -41,6 +41,28 @@ class Set(Model):
     ]
     value: float | bool
 
+    @property
+    def words(self) -> str:
+        """What is done, in words: "setting the power to 2 nW"."""
+        match self.what:
+            case "emission":
+                return f"switching the laser {'on' if self.value else 'off'}"
+            case "shutter":
+                return f"{'opening' if self.value else 'closing'} the shutter"
+            case what:
+                name, unit, scale = _NAMES[what]
+                return f"setting {name} to {self.value * scale:g} {unit}".rstrip()
+
+
+_NAMES = {
+    "repetition_rate_hz": ("the repetition rate", "MHz", 1e-6),
+    "power_nw": ("the power", "nW", 1.0),
+    "transmission": ("the transmission", "", 1.0),
+    "detection_transmission": ("the transmission to the detector", "", 1.0),
+    "set_point_k": ("the temperature", "K", 1.0),
+}
+"""Name, unit as shown, and what the value is multiplied with."""
+
 
 class Centre(Model):
     """A place of the sample plane for the zero of the map; none: where the detector looks."""

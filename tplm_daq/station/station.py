@@ -366,7 +366,12 @@ class Station(Host):
             if is_run:
                 self.board.request(command)
             self._say("warning", "asked over the channel to block the laser")
-            failure = self._obey(command, lambda: self._tell_emergency(owner.emergency()))
+            states: list[SafeState | None] = []
+            failure = self._obey(
+                command, lambda: states.append(self._tell_emergency(owner.emergency()))
+            )
+            if states and states[0] is not None and not states[0].verified:
+                failure = str(states[0])  # nobody is told that it is dark who cannot know it
             then = "then the run ends" if is_run else "what reads back is told"
             message = f"the laser is blocked before anything else; {then}"
             if owner.instrument is None and not is_run:
@@ -382,10 +387,11 @@ class Station(Host):
             return {"ok": False, "error": failure, "status": self.snapshot()}
         return {"ok": True, "message": message, "status": self.snapshot()}
 
-    def _tell_emergency(self, state: SafeState | None) -> None:
+    def _tell_emergency(self, state: SafeState | None) -> SafeState | None:
         if state is not None:
             words = f"emergency: {state}"
             self.tell(Notice("info" if state.verified else "error", "emergency", words))
+        return state
 
     def _put(
         self, kind: str, words: str, act: Act, *, urgent: bool = False
@@ -410,7 +416,7 @@ class Station(Host):
             by_hand = manual.Manual(owner.need(), owner.hand.handling)
             return by_hand.set(asked.what, asked.value), None
 
-        return self._put("set", f"setting {asked.what} to {asked.value}", act)
+        return self._put("set", asked.words, act)
 
     def _move(self, asked: Any) -> tuple[str, Any]:
         owner = self._owner

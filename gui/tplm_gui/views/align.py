@@ -147,6 +147,7 @@ class Verdict(QWidget):
         """Judge a share."""
         lamp, word = verdict(share, bounds)
         self.light.show_lamp(lamp, word)
+        self.light.setVisible(share is not None)  # the word is a dash already
         self.word.setText(word)
         colours = theme.colours()
         colour = {"ready": colours.good, "careful": colours.warn, "failed": colours.bad}
@@ -662,7 +663,7 @@ class AlignView(QWidget):
                 self._heard["background"] = event
             case "job-started":
                 self._progress = ""
-                for name in HEARD_OF.get((event.get("job") or {}).get("kind"), ()):
+                for name in HEARD_OF.get(str((event.get("job") or {}).get("kind")), ()):
                     self._heard.pop(name, None)
             case "job-progress":
                 share = finite(event.get("share"))

@@ -183,7 +183,7 @@ class BrowseView(QWidget):
         split.addWidget(lower)
         split.setStretchFactor(0, 0)
         split.setStretchFactor(1, 1)
-        split.setSizes([140, 500])
+        split.setSizes([112, 520])
         box = QVBoxLayout(self)
         box.setContentsMargins(6, 6, 6, 6)
         box.setSpacing(5)
@@ -757,7 +757,7 @@ class BrowseView(QWidget):
                 )
                 plot.said.connect(self._say)
                 self._map_plots[content.path] = plot
-            plot.title.setText(f"{content.path.stem}   D {files[i].d_words}")
+            plot.note.setText(f"D {files[i].d_words}")
             self._map_grid.addWidget(plot, i // columns, i % columns)
             if self._normalised.isChecked():
                 plot.put(

@@ -20,6 +20,7 @@ from PyQt6.QtWidgets import (
 
 from tplm_gui import theme, words
 from tplm_gui.hub import Hub, Level, Reply
+from tplm_gui.parts import ElidedLabel
 
 STEPS = 1000
 """Of the progress bar."""
@@ -43,7 +44,9 @@ class Controls(QFrame):
         self._link_words = "looking for a host …"
         self.profile = _label("controls-profile", "The instrument of the host", bold=True)
         self.host = _label("controls-host", "The host that this window is linked to")
-        self.state = _label("controls-state", "What the host does now", bold=True)
+        self.state = ElidedLabel()
+        self.state.setObjectName("controls-state")
+        self.state.setFont(self.profile.font())
         self.progress = QProgressBar()
         self.progress.setObjectName("controls-progress")
         self.progress.setAccessibleName("Progress of the run")
@@ -98,7 +101,9 @@ class Controls(QFrame):
         self._show()
         level: Level = "warning" if command == "emergency" else "info"
         name = command.capitalize()
-        self._hub.tell(level if reply.ok else "error", f"{name}: {reply.words}", command)
+        # not the code of what is read back afterwards: "not known" must not be replaced by this
+        code = f"asked-{command}"
+        self._hub.tell(level if reply.ok else "error", f"{name}: {reply.words}", code)
 
     def _linked(self, _is_linked: bool, link_words: str) -> None:
         self._link_words = link_words
@@ -140,7 +145,6 @@ class Controls(QFrame):
             who.addWidget(label)
         run = QVBoxLayout()
         run.setSpacing(3)
-        self.state.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         run.addWidget(self.state)
         run.addWidget(self.progress)
         row.addLayout(who, 3)
@@ -283,10 +287,12 @@ def state_words(status: Mapping[str, Any]) -> str:
 
 
 def left_s(status: Mapping[str, Any]) -> float | None:
-    """Seconds that are left by the clock on the wall; a simulated instrument has its own."""
+    """Seconds that are left by the clock on the wall; a scan tells them by the instrument's."""
     left: float | None = status.get("left_s")
     speed = (status.get("station") or {}).get("speed")
-    return left / speed if left is not None and speed else left
+    if left is None or not speed or status.get("doing") != "scan":
+        return left
+    return float(left / speed)
 
 
 def progress(status: Mapping[str, Any]) -> tuple[float, str]:

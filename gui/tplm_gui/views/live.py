@@ -152,13 +152,13 @@ class LiveView(QWidget):
     def _make_plots(self) -> None:
         time, place = Quantity("time", "ns"), Quantity("x", "µm")
         self.map = MapPlot("live-map", "Map", time, place, Quantity("counts/bin", "1/s"))
-        self.slices = CurvePlot("live-slices", "Slices", place, Quantity("counts / peak"))
+        self.slices = CurvePlot("live-slices", "Slices", place, Quantity("of peak"))
         self.residuals = CurvePlot("live-residuals", "Residuals", place, Quantity("off", "σ"))
         self.msd = CurvePlot("live-msd", "MSD", time, Quantity("MSD", "µm²"))
         self.course = CurvePlot(
             "live-course", "D", Quantity("measured", "s"), Quantity("D", "cm²/s")
         )
-        self.decay = CurvePlot("live-decay", "Decay", time, Quantity("counts per bin"), log_y=True)
+        self.decay = CurvePlot("live-decay", "Decay", time, Quantity("counts"), log_y=True)
         self.plots: tuple[Plot, ...] = (
             self.map, self.slices, self.residuals, self.msd, self.course, self.decay,
         )  # fmt: skip
@@ -182,7 +182,9 @@ class LiveView(QWidget):
         self.course.add("d", "D", colour=0, width=2, error="band")
         self.decay.add("decay", "decay", colour=0, style="steps", width=1)
         self.decay.add("fit", "fit", colour=1, width=2)
-        self.slices.plot.getAxis("bottom").showLabel(False)  # that of the residuals is below
+        below = self.slices.plot.getAxis("bottom")  # that of the residuals is below
+        below.showLabel(False)
+        below.setStyle(showValues=False)
         self.map.moved.connect(self._dragged)
 
     def _make_controls(self) -> None:
@@ -385,7 +387,7 @@ class LiveView(QWidget):
             self.end.name.setText("relative error")
         else:
             at_end = error * (view.measured_s / view.planned_s) ** 0.5
-            self.end.put(f"± {plus_minus(at_end, None)}", "cm²/s")
+            self.end.put(f"± {at_end:.2g}", "cm²/s")
             self.end.name.setText("at the end")
         lifetime = view.lifetime
         if lifetime is not None:

@@ -64,6 +64,7 @@ class Line:
 def line_of(event: Mapping[str, Any], at: str = "") -> Line | None:
     """The line for an event; None for what is not worth one."""
     at = str(event.get("at") or at)
+    job = event.get("job") or {}
     match event.get("event"):
         case "notice":
             return Line(at, str(event.get("level")), str(event.get("message")))
@@ -87,8 +88,8 @@ def line_of(event: Mapping[str, Any], at: str = "") -> Line | None:
         case "series-ended":
             return _ended(at, "the series", event)
         case "job-started":
-            return Line(at, "info", str((event.get("job") or {}).get("words")))
-        case "job-ended":
+            return Line(at, "info", str(job.get("words")))
+        case "job-ended" if not (event.get("ok") and job.get("kind") in ("scan", "series")):
             level = "info" if event.get("ok") else "error"
             return Line(at, level, str(event.get("message")))
         case "host-closed":
@@ -130,6 +131,10 @@ class LogView(QWidget):
         self.list.setUniformItemSizes(True)
         self.list.setMinimumHeight(40)
         self.list.setFont(theme.fixed_font())
+        bar = self.list.verticalScrollBar()
+        assert bar is not None
+        self._end_at = 0
+        bar.rangeChanged.connect(self._stay_at_end)
         self.list.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
         self.list.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         self.level = QComboBox()
@@ -168,7 +173,7 @@ class LogView(QWidget):
         try:
             path.write_text("".join(f"{line}\n" for line in self.shown()), encoding="utf-8")
         except OSError as error:
-            words = f"the log was not saved to {path} ({error.strerror})"
+            words = f"the log was not saved to {path} ({error.strerror}); choose another place"
             self._hub.tell("error", words, "log-save")
         else:
             self._hub.tell("info", f"the log was saved to {path}", "log-save")
@@ -211,6 +216,7 @@ class LogView(QWidget):
             return
         self._unfollow()
         self.lines.clear()
+        self._tell_count()
 
         def came(lines: list[Line]) -> None:
             self._mail.post(lambda: self._add(lines) if self._tail is tail else None)
@@ -230,6 +236,13 @@ class LogView(QWidget):
         self._tell_count()
         if at_end:
             self.list.scrollToBottom()
+
+    def _stay_at_end(self, _low: int, high: int) -> None:
+        """Show the newest lines still when the list gets another height."""
+        bar = self.list.verticalScrollBar()
+        if bar is not None and bar.value() >= self._end_at - 1:
+            self.list.scrollToBottom()
+        self._end_at = high
 
     # -- what the person does --------------------------------------------------------------
 

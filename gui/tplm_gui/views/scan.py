@@ -470,12 +470,14 @@ class ScanView(QWidget):
         try:
             Path(path).write_text(to_toml(plan), encoding="utf-8")
         except OSError as error:
-            self.hub.tell("error", f"{path} was not written: {error.strerror}.", code="save-plan")
+            words = f"{path} was not written: {error.strerror}. Choose another place."
+            self.hub.tell("error", words, code="save-plan")
         else:
             self.chooser.name_it(Path(path).name)
             self.hub.tell("info", f"{path} written.", code="save-plan")
 
     def _plan_changed(self) -> None:
+        self.bar.forgive()
         self._foresight = None
         self._ask_foresight()
         self._show_foresight()
@@ -575,6 +577,7 @@ class ScanView(QWidget):
         self._show_foresight()
 
     def _target_changed(self) -> None:
+        self.bar.forgive()
         self._hinder()
 
     def _offer(self) -> None:
@@ -627,8 +630,9 @@ class ScanView(QWidget):
 
     def _started(self, reply: Reply) -> None:
         self.bar.replied(reply)
-        self.target.forget()
-        self._look()
+        if reply.ok:
+            self.target.forget()
+            self._look()
 
     def _resume(self) -> None:
         if self._left is not None:

@@ -655,7 +655,7 @@ class SeriesView(QWidget):
         self.form.changed.connect(self._plan_changed)
         self.record.changed.connect(self._record_changed)
         self.assumed.changed.connect(self._ask_forecast)
-        self.target.changed.connect(self._hinder)
+        self.target.changed.connect(self._target_changed)
         self.target.folder.textChanged.connect(self._look)
         self._foreteller.found.connect(self._foretold)
         self._foreteller.failed.connect(self._not_foretold)
@@ -733,12 +733,14 @@ class SeriesView(QWidget):
         try:
             Path(path).write_text(to_toml(plan), encoding="utf-8")
         except OSError as error:
-            self.hub.tell("error", f"{path} was not written: {error.strerror}.", code="save-plan")
+            words = f"{path} was not written: {error.strerror}. Choose another place."
+            self.hub.tell("error", words, code="save-plan")
         else:
             self.chooser.name_it(Path(path).name)
             self.hub.tell("info", f"{path} written.", code="save-plan")
 
     def _plan_changed(self) -> None:
+        self.bar.forgive()
         self._dry = None
         self._ask_forecast()
         self._show_forecast()
@@ -798,6 +800,10 @@ class SeriesView(QWidget):
         else:
             why = ""
         self.bar.hinder(why)
+
+    def _target_changed(self) -> None:
+        self.bar.forgive()
+        self._hinder()
 
     def _look(self) -> None:
         folder = Path(self.target.folder.text() or ".")
@@ -964,7 +970,7 @@ class SeriesView(QWidget):
         self.said.setVisible(bool(text))
 
     def _recolour(self) -> None:
-        self.points.dataChanged.emit(QModelIndex(), QModelIndex())
+        self._show_points()
 
     # -- another order ---------------------------------------------------------------------
 
@@ -1053,8 +1059,9 @@ class SeriesView(QWidget):
 
     def _started(self, reply: Reply) -> None:
         self.bar.replied(reply)
-        self.target.forget()
-        self._look()
+        if reply.ok:
+            self.target.forget()
+            self._look()
 
     def _resume(self) -> None:
         if self._folder is None:

@@ -532,6 +532,9 @@ def _page_of_text(name: str, what: str) -> QTextBrowser:
     text.setAccessibleName(what)
     text.setFrameShape(QFrame.Shape.NoFrame)
     text.setMaximumWidth(WIDEST_PX + 200)
+    # what it would like to have is not to make the page higher than the dock
+    text.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Ignored)
+    text.setMinimumHeight(90)
     return text
 
 
