@@ -147,7 +147,7 @@ class Tour:
 
     def rest(self) -> None:
         """Let what was just told be drawn: the plots take turns."""
-        hands.qWait(600)
+        hands.qWait(400)
 
     @property
     def station(self) -> dict[str, Any]:

@@ -122,7 +122,8 @@ class Person:
         assert focus is dock or dock.isAncestorOf(focus), focus.objectName()
 
     def click(self, name: str, view: str | None = None) -> None:
-        """Click a button as soon as it can be clicked."""
+        """Click a button as soon as it is there and can be clicked."""
+        self.until(lambda: self.window.findChild(QWidget, name) is not None)
         button = self.find(name, view)
         self.until(lambda: button.isVisible() and button.isEnabled())
         self.qtbot.mouseClick(button, Qt.MouseButton.LeftButton)

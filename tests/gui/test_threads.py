@@ -39,6 +39,8 @@ def test_a_whole_session_keeps_to_its_threads(
     person.connect()
     person.click("instrument-doctor")
     person.click("doctor-close")
+    window.activateWindow()  # where there is a window manager it does so
+    qtbot.waitUntil(window.isActiveWindow)
     person.until_idle()
     person.go_to("align")
     person.type_in("align-dwell", "0.05", "align")

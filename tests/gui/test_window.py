@@ -65,7 +65,9 @@ def test_every_view_is_there_and_the_strip_says_what_goes_on(window: Window, qtb
     assert "station, process" in window.controls.host.text()
     # the link answers Stop, also when there is nothing to stop
     qtbot.keyClick(window, Key.Key_Escape)
-    qtbot.waitUntil(lambda: any(b.news.code == "stop" for b in window.banners.bars), timeout=3000)
+    qtbot.waitUntil(
+        lambda: any(b.news.code == "asked-stop" for b in window.banners.bars), timeout=3000
+    )
 
 
 def test_it_fits_a_small_screen_with_banners_too(window: Window, qtbot: QtBot) -> None:
