@@ -41,9 +41,9 @@ from PyQt6.QtCore import QEvent, QObject, QSettings, Qt, QTimer, pyqtSignal
 from PyQt6.QtTest import QTest
 from PyQt6.QtWidgets import QApplication, QPushButton, QWidget
 
+from tplm_gui.host.link import Link
+from tplm_gui.host.spawn import Wanted
 from tplm_gui.hub import Hub
-from tplm_gui.link import Link
-from tplm_gui.spawn import Wanted
 from tplm_gui.window import Window
 
 STARTED_S = psutil.Process().create_time()
@@ -93,7 +93,7 @@ class ThreadFeed(QObject):
 
     def __init__(self, hub: Hub, path: Path) -> None:
         super().__init__()
-        from tplm_gui.maps import EVERY_S, MapReader
+        from tplm_gui.data.maps import EVERY_S, MapReader
 
         self.came.connect(hub.map_changed.emit)
         self._ended = threading.Event()
@@ -241,7 +241,7 @@ def main() -> None:
 
 def follow(window: Window, path: Path, options: argparse.Namespace) -> Any:
     """Have the window's own feed follow the scan, also after it was closed."""
-    from tplm_gui.feed import ScanFeed
+    from tplm_gui.data.feed import ScanFeed
 
     feed = window.findChild(ScanFeed)
     assert feed is not None

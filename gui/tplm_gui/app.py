@@ -16,9 +16,10 @@ from PyQt6.QtWidgets import QApplication
 
 from tplm_config import InputError
 from tplm_daq.host.entries import runtime_folder
+from tplm_gui.host.link import Link
+from tplm_gui.host.spawn import Wanted
 from tplm_gui.hub import Hub
-from tplm_gui.link import Link, Mailbox
-from tplm_gui.spawn import Wanted
+from tplm_gui.mailbox import Mailbox
 from tplm_gui.window import Window
 
 EXIT_INPUT = 2

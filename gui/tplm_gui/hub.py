@@ -13,6 +13,8 @@ from PyQt6.QtCore import QObject, pyqtSignal
 from tplm_config import InstrumentProfile
 
 Level = Literal["info", "warning", "error"]
+RUNS = ("scan", "series")
+"""What a host may be doing that is a run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +98,7 @@ class Hub(QObject):
     news = pyqtSignal(object)
     """`News` from the host or from a view."""
     map_changed = pyqtSignal(object)
-    """`tplm_gui.feed.MapView` of the scan that is measured, or was last."""
+    """`tplm_gui.data.feed.MapView` of the scan that is measured, or was last."""
     open_requested = pyqtSignal(str)
     """A scan file or a folder of a series is to be shown in Browse."""
     plan_offered = pyqtSignal(object)
@@ -166,3 +168,9 @@ class Hub(QObject):
         """Take in that a host was found or lost."""
         self.is_linked = is_linked
         self.linked.emit(is_linked, words)
+
+
+def is_running(status: Mapping[str, Any], kind: str | None = None) -> bool:
+    """Whether a scan or a series goes on, or just one of these."""
+    wanted = RUNS if kind is None else (kind,)
+    return status.get("doing") in wanted and status.get("ending") is None

@@ -37,9 +37,9 @@ from PyQt6.QtWidgets import (
 )
 
 from tplm_daq.host import find_hosts
+from tplm_gui.host.link import Link
+from tplm_gui.host.spawn import Wanted
 from tplm_gui.hub import Hub
-from tplm_gui.link import Link
-from tplm_gui.spawn import Wanted
 from tplm_gui.window import VIEWS, Window
 
 PICTURES = Path(__file__).parents[2] / "docs" / "images" / "window"

@@ -36,13 +36,13 @@ from PyQt6.QtWidgets import (
 )
 
 from tplm_gui import theme
-from tplm_gui.banners import Banners
-from tplm_gui.hub import Hub
-from tplm_gui.link import Link
-from tplm_gui.views.controls import Controls, is_running, progress
+from tplm_gui.host.link import Link
+from tplm_gui.hub import Hub, is_running
+from tplm_gui.views.controls import Controls, progress
+from tplm_gui.widgets.banners import Banners
 
 if TYPE_CHECKING:  # it loads numerics, and the window is to be up at once
-    from tplm_gui.feed import ScanFeed
+    from tplm_gui.data.feed import ScanFeed
 
 STATE_VERSION = 1
 """Of the kept arrangement; another one is not taken over."""
@@ -172,7 +172,7 @@ class Window(QMainWindow):
     def load_views(self) -> None:
         """Load one view after the other, those that are seen first; the window paints between."""
         if not self._to_load:
-            from tplm_gui.feed import ScanFeed
+            from tplm_gui.data.feed import ScanFeed
 
             if self._is_default:
                 self._share_room()  # the views have their own wishes

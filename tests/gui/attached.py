@@ -9,9 +9,9 @@ import pytest
 from tplm_config import load_profile
 from tplm_daq.station import Station
 from tplm_drivers import Instrument, connect
+from tplm_gui.host.link import Link
+from tplm_gui.host.spawn import Found, Wanted
 from tplm_gui.hub import Hub
-from tplm_gui.link import Link
-from tplm_gui.spawn import Found, Wanted
 from tplm_simulators import VirtualMicroscope
 
 

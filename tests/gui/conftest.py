@@ -213,8 +213,8 @@ def settings(tmp_path: Path) -> QSettings:
 @pytest.fixture
 def window(qtbot: QtBot, station: "Station", settings: QSettings) -> Iterator["Window"]:
     """A window linked to the station, every view loaded."""
-    from tplm_gui.link import Link
-    from tplm_gui.spawn import Found, Wanted
+    from tplm_gui.host.link import Link
+    from tplm_gui.host.spawn import Found, Wanted
     from tplm_gui.window import Window
 
     hub = Hub()

@@ -9,7 +9,7 @@ from PyQt6.QtGui import QDragEnterEvent, QDropEvent
 from PyQt6.QtWidgets import QAbstractButton, QApplication, QLabel, QWidget
 from pytestqt.qtbot import QtBot
 
-from tplm_gui.banners import Bar
+from tplm_gui.widgets.banners import Bar
 from tplm_gui.window import Window
 from tplm_simulators import VirtualMicroscope
 

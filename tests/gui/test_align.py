@@ -22,7 +22,6 @@ from tests.gui.attached import attached
 from tplm_config import load_profile
 from tplm_gui import theme
 from tplm_gui.hub import Hub, News
-from tplm_gui.parts import StateLight
 from tplm_gui.views.align import (
     HISTORY_S,
     MOST_FOUND,
@@ -32,6 +31,7 @@ from tplm_gui.views.align import (
     count_words,
     gaussian_hz,
 )
+from tplm_gui.widgets.parts import StateLight
 
 STATION: dict[str, Any] = {"profile": "simulated", "connected": True, "aligning": True, "job": None}
 FIT = {

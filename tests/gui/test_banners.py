@@ -4,9 +4,9 @@ import pytest
 from PyQt6.QtCore import Qt
 from pytestqt.qtbot import QtBot
 
-from tplm_gui import banners
-from tplm_gui.banners import Banners
 from tplm_gui.hub import Hub
+from tplm_gui.widgets import banners
+from tplm_gui.widgets.banners import Banners
 
 
 @pytest.fixture

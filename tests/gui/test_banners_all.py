@@ -15,7 +15,7 @@ from tplm_gui.window import Window
 from .spoken import ANY, Spoken, all_spoken
 
 CARRIERS = {
-    "gui/tplm_gui/banners.py", "gui/tplm_gui/hub.py", "gui/tplm_gui/link.py",
+    "gui/tplm_gui/widgets/banners.py", "gui/tplm_gui/hub.py", "gui/tplm_gui/host/link.py",
     "tplm_daq/station/aligning.py",
 }  # fmt: skip
 """What hands on what others said; whatever they put in front is in the table by its code."""

@@ -28,10 +28,10 @@ from tplm_config import (
 )
 from tplm_daq.series.manifest import Entry, Manifest, Result, write_manifest
 from tplm_daq.store import read_analyses
-from tplm_gui import opened
-from tplm_gui.background import Background
+from tplm_gui.data import opened
+from tplm_gui.data.background import Background
+from tplm_gui.data.opened import RUNNING, Settings, Shelf
 from tplm_gui.hub import Hub, News
-from tplm_gui.opened import RUNNING, Settings, Shelf
 from tplm_gui.views.browse import MOST, BrowseView, recent
 
 PLAN = LineScan(

@@ -26,7 +26,7 @@ from tplm_config import (
     load_series,
 )
 from tplm_config.plan import AnyScanPlan
-from tplm_gui.form import ModelForm, NumberEdit, label_of, number_text
+from tplm_gui.widgets.form import ModelForm, NumberEdit, label_of, number_text
 
 _SPEC = importlib.util.spec_from_file_location(
     "plan_strategies", Path(__file__).parents[1] / "config" / "strategies.py"

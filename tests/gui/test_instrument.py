@@ -25,14 +25,14 @@ from tests.gui.attached import attached
 from tplm_config import InstrumentProfile, load_profile
 from tplm_gui import theme
 from tplm_gui.hub import Hub, News, Reply
-from tplm_gui.parts import ROLES, NumberField, StateLight
-from tplm_gui.stages import JogPad, travel_um
 from tplm_gui.views.instrument import (
     InstrumentView,
     rate_limits_mhz,
     temperature_limits_k,
     why_not,
 )
+from tplm_gui.widgets.parts import ROLES, NumberField, StateLight
+from tplm_gui.widgets.stages import JogPad, travel_um
 
 STATION: dict[str, Any] = {
     "profile": "simulated", "simulated": True, "wired": False, "connected": True,

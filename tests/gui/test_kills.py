@@ -19,9 +19,9 @@ from tplm_config import LineScan, ScanPlan, SeriesPlan, to_toml
 from tplm_daq.host import HostClient, HostEntry, find_hosts
 from tplm_daq.series import read_manifest
 from tplm_daq.store import read_scan
+from tplm_gui.host.link import Link
+from tplm_gui.host.spawn import Wanted
 from tplm_gui.hub import Hub
-from tplm_gui.link import Link
-from tplm_gui.spawn import Wanted
 from tplm_gui.views.log import line_of
 from tplm_gui.window import Window
 

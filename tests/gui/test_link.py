@@ -18,10 +18,11 @@ from pytestqt.qtbot import QtBot
 from tplm_config import load_profile
 from tplm_daq.host import Host, HostEntry
 from tplm_daq.station import Station
-from tplm_gui import wire
+from tplm_gui.host import wire
+from tplm_gui.host.link import Link, profile_of
+from tplm_gui.host.spawn import Found, Wanted
 from tplm_gui.hub import Hub, News, Reply
-from tplm_gui.link import Link, Mailbox, profile_of
-from tplm_gui.spawn import Found, Wanted
+from tplm_gui.mailbox import Mailbox
 
 from .conftest import Threads
 

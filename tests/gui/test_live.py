@@ -33,13 +33,13 @@ from tplm_daq.events import Ending, RunEnded, VisitRecord
 from tplm_daq.store import ScanHeader, ScanWriter, read_scan
 from tplm_daq.tables import read_map
 from tplm_drivers import SafeState
-from tplm_gui import maps as maps_module
 from tplm_gui import theme
-from tplm_gui.feed import ScanFeed
+from tplm_gui.data import maps as maps_module
+from tplm_gui.data.feed import ScanFeed
+from tplm_gui.data.maps import History, MapReader, MapView, read_message, write_message
 from tplm_gui.hub import Hub
-from tplm_gui.maps import History, MapReader, MapView, read_message, write_message
-from tplm_gui.plots import CurvePlot, MapPlot, Quantity, steady
 from tplm_gui.views.live import LiveView, binned, normalised, pooled
+from tplm_gui.widgets.plots import CurvePlot, MapPlot, Quantity, steady
 from tplm_gui.words import duration, plus_minus, rate, si
 
 CARD = CardSettings(time_bin_ps=100, range_ns=12.8)
@@ -681,9 +681,9 @@ def test_what_is_followed(
 
 def test_the_child_ends_with_its_input_and_loads_no_qt() -> None:
     code = (
-        "import sys, tplm_gui.maps; "
+        "import sys, tplm_gui.data.maps; "
         "assert not any(name.startswith(('PyQt6', 'pyqtgraph')) for name in sys.modules); "
-        "tplm_gui.maps.main()"
+        "tplm_gui.data.maps.main()"
     )
     done = subprocess.run(
         [sys.executable, "-P", "-c", code], input=b"", capture_output=True, timeout=60, check=False

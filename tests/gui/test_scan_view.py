@@ -29,12 +29,12 @@ from tplm_daq.prediction import outlook
 from tplm_daq.station import Station
 from tplm_daq.store import read_scan
 from tplm_gui import words
-from tplm_gui.hub import Hub, News, Reply
-from tplm_gui.launch import clock, free_name, is_running, wall_s, why_not
-from tplm_gui.link import Link
-from tplm_gui.spawn import Found, Wanted
+from tplm_gui.host.link import Link
+from tplm_gui.host.spawn import Found, Wanted
+from tplm_gui.hub import Hub, News, Reply, is_running
 from tplm_gui.views import scan as scan_module
 from tplm_gui.views.scan import ScanView, key_of, reach_um
+from tplm_gui.widgets.launch import clock, free_name, wall_s, why_not
 
 _SPEC = importlib.util.spec_from_file_location(
     "gui_scan_files", Path(__file__).parents[1] / "daq" / "scan_files.py"

@@ -24,9 +24,9 @@ from tplm_daq.series.manifest import State, write_manifest
 from tplm_daq.series.points import excitation_at
 from tplm_daq.station import Station
 from tplm_gui import words
+from tplm_gui.host.link import Link
+from tplm_gui.host.spawn import Found, Wanted
 from tplm_gui.hub import Hub, Reply
-from tplm_gui.link import Link
-from tplm_gui.spawn import Found, Wanted
 from tplm_gui.views import series as series_module
 from tplm_gui.views.series import SeriesView, curves_of, look_into
 

@@ -16,9 +16,9 @@ from tplm_daq.cli.main import EXIT_STOPPED
 from tplm_daq.host import HostClient, find_hosts, pick_host
 from tplm_daq.series import read_manifest
 from tplm_daq.station import Station
+from tplm_gui.host.link import Link
+from tplm_gui.host.spawn import Wanted
 from tplm_gui.hub import Hub
-from tplm_gui.link import Link
-from tplm_gui.spawn import Wanted
 from tplm_gui.window import Window
 from tplm_simulators import VirtualMicroscope
 

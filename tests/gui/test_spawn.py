@@ -12,8 +12,8 @@ from tplm_config import InputError
 from tplm_daq.host import Host, HostClient, find_hosts
 from tplm_daq.host.entries import runtime_folder
 from tplm_daq.station import Station
-from tplm_gui import spawn
-from tplm_gui.spawn import Wanted, command, find, start
+from tplm_gui.host import spawn
+from tplm_gui.host.spawn import Wanted, command, find, start
 
 from .conftest import Threads
 from .test_link import Plain

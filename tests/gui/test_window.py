@@ -15,9 +15,9 @@ from pytestqt.qtbot import QtBot
 
 from tplm_gui import app, theme
 from tplm_gui import window as module
+from tplm_gui.host.link import Link
+from tplm_gui.host.spawn import Found, Wanted
 from tplm_gui.hub import Hub, Reply
-from tplm_gui.link import Link
-from tplm_gui.spawn import Found, Wanted
 from tplm_gui.views.controls import profile_words, progress, state_words
 from tplm_gui.window import VIEWS, Window
 
@@ -469,7 +469,7 @@ def test_a_defect_of_a_view_becomes_a_banner(
 ) -> None:
     import threading
 
-    from tplm_gui.link import Mailbox
+    from tplm_gui.mailbox import Mailbox
 
     monkeypatch.setattr(sys, "excepthook", sys.excepthook)
     monkeypatch.setattr(threading, "excepthook", threading.excepthook)

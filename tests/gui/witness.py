@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 from PyQt6 import sip
 from PyQt6.QtCore import QThreadPool
 
-from tplm_gui import latest
+from tplm_gui.data import latest
 
 if TYPE_CHECKING:
     from .conftest import Threads

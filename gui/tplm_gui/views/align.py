@@ -34,8 +34,9 @@ from PyQt6.QtWidgets import (
 
 from tplm_config import InstrumentProfile
 from tplm_gui import theme
-from tplm_gui.hub import Hub
-from tplm_gui.parts import (
+from tplm_gui.hub import RUNS, Hub
+from tplm_gui.views.instrument import why_not
+from tplm_gui.widgets.parts import (
     ElidedLabel,
     Lamp,
     StateLight,
@@ -43,8 +44,7 @@ from tplm_gui.parts import (
     moved_image,
     zero_shift_um,
 )
-from tplm_gui.plots import CurvePlot, MapPlot, Plot, Quantity
-from tplm_gui.views.instrument import RUNS, why_not
+from tplm_gui.widgets.plots import CurvePlot, MapPlot, Plot, Quantity
 from tplm_gui.words import NONE, duration, plus_minus, rate
 
 HISTORY_S = 120.0

@@ -1,7 +1,7 @@
 """Measured files: opened, compared, fitted again with another estimator, measured again.
 
-Everything that reads or fits happens in `tplm_gui.opened`, in threads of a pool; what comes back
-after something newer was asked for is dropped.
+Everything that reads or fits happens in `tplm_gui.data.opened`, in threads of a pool; what comes
+back after something newer was asked for is dropped.
 """
 
 import json
@@ -49,12 +49,13 @@ from tplm_analysis import Method, ModelChoice
 from tplm_config import SeriesPlan
 from tplm_daq.exporting import FORMATS, ExportFormat
 from tplm_daq.host.entries import runtime_folder
-from tplm_gui import opened, theme
-from tplm_gui.background import Background
+from tplm_gui import theme
+from tplm_gui.data import opened
+from tplm_gui.data.background import Background
+from tplm_gui.data.opened import Opened, Outcome, Settings, Shelf
 from tplm_gui.hub import Hub
-from tplm_gui.opened import Opened, Outcome, Settings, Shelf
-from tplm_gui.parts import ElidedLabel, NumberField
-from tplm_gui.plots import CurvePlot, MapPlot, Quantity
+from tplm_gui.widgets.parts import ElidedLabel, NumberField
+from tplm_gui.widgets.plots import CurvePlot, MapPlot, Quantity
 from tplm_gui.words import NONE
 
 F64 = NDArray[np.float64]

@@ -19,8 +19,8 @@ from PyQt6.QtWidgets import (
 )
 
 from tplm_gui import theme, words
-from tplm_gui.hub import Hub, Level, Reply
-from tplm_gui.parts import ElidedLabel
+from tplm_gui.hub import Hub, Level, Reply, is_running
+from tplm_gui.widgets.parts import ElidedLabel
 
 STEPS = 1000
 """Of the progress bar."""
@@ -220,11 +220,6 @@ def _label(name: str, tip: str, *, bold: bool = False) -> QLabel:
         font.setBold(True)
         label.setFont(font)
     return label
-
-
-def is_running(status: Mapping[str, Any]) -> bool:
-    """Whether a scan or a series goes on."""
-    return status.get("doing") in ("scan", "series") and status.get("ending") is None
 
 
 def _is_held(status: Mapping[str, Any]) -> bool:

@@ -24,16 +24,15 @@ from PyQt6.QtWidgets import (
 
 from tplm_config import InstrumentProfile
 from tplm_gui import theme
-from tplm_gui.doctor import DoctorDialog
-from tplm_gui.hub import Hub, Reply
-from tplm_gui.parts import ROLES, ElidedLabel, Lamp, NumberField, StateLight, finite
-from tplm_gui.stages import StageControl
+from tplm_gui.hub import RUNS, Hub, Reply
+from tplm_gui.widgets.doctor import DoctorDialog
+from tplm_gui.widgets.parts import ROLES, ElidedLabel, Lamp, NumberField, StateLight, finite
+from tplm_gui.widgets.stages import StageControl
 from tplm_gui.words import NONE, si
 
 STATES: dict[str, Lamp] = {
     "ready": "ready", "busy": "busy", "failed": "failed", "absent": "absent", "closed": "closed",
 }  # fmt: skip
-RUNS = ("scan", "series")
 BRIEF = ("set", "move", "halt")
 """Jobs too short to close the controls for."""
 REACHED_K = 0.1
@@ -550,4 +549,4 @@ def _temperature_words(values: Mapping[str, Any]) -> str:
     return f"{here:.2f} K, {wanted:g} K under way"
 
 
-__all__ = ["RUNS", "InstrumentView", "why_not"]
+__all__ = ["InstrumentView", "why_not"]

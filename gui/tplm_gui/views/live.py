@@ -23,9 +23,9 @@ from PyQt6.QtWidgets import (
 
 from tplm_analysis import DecayFit, DecayModelFit, MapFit, PromptDelayedFit, StretchedFit
 from tplm_gui import theme
+from tplm_gui.data.maps import MapView
 from tplm_gui.hub import Hub
-from tplm_gui.maps import MapView
-from tplm_gui.plots import CurvePlot, MapPlot, Plot, Quantity
+from tplm_gui.widgets.plots import CurvePlot, MapPlot, Plot, Quantity
 from tplm_gui.words import NONE, duration, plus_minus, rate, si
 
 F64 = NDArray[np.float64]

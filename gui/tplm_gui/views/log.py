@@ -33,7 +33,7 @@ from PyQt6.QtWidgets import (
 from tplm_daq.wall import utc_now
 from tplm_gui import theme
 from tplm_gui.hub import Hub
-from tplm_gui.link import Mailbox
+from tplm_gui.mailbox import Mailbox
 
 MOST = 5000
 TAIL = 1 << 23

@@ -29,10 +29,10 @@ from tplm_config import (
 )
 from tplm_config.plan import AnyScanPlan, path_order
 from tplm_gui import theme, words
-from tplm_gui.form import ModelForm
-from tplm_gui.hub import Hub, Reply
-from tplm_gui.latest import Latest
-from tplm_gui.launch import (
+from tplm_gui.data.latest import Latest
+from tplm_gui.hub import Hub, Reply, is_running
+from tplm_gui.widgets.form import ModelForm
+from tplm_gui.widgets.launch import (
     RECORD,
     Assumed,
     Chooser,
@@ -45,15 +45,14 @@ from tplm_gui.launch import (
     clock,
     folder_of,
     in_scroll,
-    is_running,
     record_form,
     room_in,
     rule,
     size,
     wall_s,
 )
-from tplm_gui.parts import moved_image, zero_shift_um
-from tplm_gui.plots import MapPlot, Quantity
+from tplm_gui.widgets.parts import moved_image, zero_shift_um
+from tplm_gui.widgets.plots import MapPlot, Quantity
 
 if TYPE_CHECKING:
     from tplm_daq.prediction import Outlook

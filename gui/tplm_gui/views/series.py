@@ -46,10 +46,10 @@ from tplm_config import (
     to_toml,
 )
 from tplm_gui import theme, words
-from tplm_gui.form import ModelForm, label_of
-from tplm_gui.hub import Hub, Reply
-from tplm_gui.latest import Latest
-from tplm_gui.launch import (
+from tplm_gui.data.latest import Latest
+from tplm_gui.hub import Hub, Reply, is_running
+from tplm_gui.widgets.form import ModelForm, label_of
+from tplm_gui.widgets.launch import (
     RECORD,
     Assumed,
     Chooser,
@@ -62,14 +62,13 @@ from tplm_gui.launch import (
     clock,
     folder_of,
     in_scroll,
-    is_running,
     record_form,
     room_in,
     size,
     wall_s,
     why_not,
 )
-from tplm_gui.plots import CurvePlot, Quantity
+from tplm_gui.widgets.plots import CurvePlot, Quantity
 
 if TYPE_CHECKING:
     from tplm_daq.series import Entry, Forecast, Manifest

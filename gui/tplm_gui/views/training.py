@@ -32,10 +32,11 @@ from PyQt6.QtWidgets import (
 
 from tplm_config import InputError
 from tplm_daq.training import FAULTS, LESSONS, Lesson, lesson_of
-from tplm_gui import opened, theme
-from tplm_gui.background import Background
+from tplm_gui import theme
+from tplm_gui.data import opened
+from tplm_gui.data.background import Background
 from tplm_gui.hub import Hub, Reply
-from tplm_gui.parts import NumberField
+from tplm_gui.widgets.parts import NumberField
 from tplm_gui.words import plus_minus
 
 MOST_SEED = 9999

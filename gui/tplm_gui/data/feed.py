@@ -1,7 +1,7 @@
 """The feed of the live map: a child process reads and fits, the window is handed the newest result.
 
-See `tplm_gui.maps` for what the child does. Its answers are read in a thread that spends its time
-waiting; of answers that come faster than the window draws, only the newest is shown.
+See `tplm_gui.data.maps` for what the child does. Its answers are read in a thread that spends its
+time waiting; of answers that come faster than the window draws, only the newest is shown.
 """
 
 import json
@@ -15,8 +15,8 @@ from typing import Any
 
 from PyQt6.QtCore import QObject, QTimer, pyqtSignal
 
+from tplm_gui.data.maps import History, MapView, read_message
 from tplm_gui.hub import Hub
-from tplm_gui.maps import History, MapView, read_message
 
 __all__ = ["History", "MapView", "ScanFeed"]
 
@@ -125,7 +125,7 @@ class ScanFeed(QObject):
     def _start(self) -> None:
         # -P: the folder the window was started in may hold a person's own numpy.py
         self._child = subprocess.Popen(
-            [sys.executable, "-P", "-m", "tplm_gui.maps"],
+            [sys.executable, "-P", "-m", "tplm_gui.data.maps"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             bufsize=0,

@@ -20,7 +20,7 @@ from PyQt6.QtWidgets import (
 from tplm_config import InstrumentProfile
 from tplm_gui import theme
 from tplm_gui.hub import Hub, Reply
-from tplm_gui.parts import ElidedLabel, NumberField, finite
+from tplm_gui.widgets.parts import ElidedLabel, NumberField, finite
 from tplm_gui.words import NONE
 
 SAMPLE_STEPS_UM = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)

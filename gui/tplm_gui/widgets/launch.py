@@ -29,24 +29,17 @@ from PyQt6.QtWidgets import (
 
 from tplm_config import LineScan
 from tplm_gui import theme, words
-from tplm_gui.form import ModelForm, NumberEdit, finite, number_text
-from tplm_gui.hub import Hub, Reply
+from tplm_gui.hub import Hub, Reply, is_running
+from tplm_gui.widgets.form import ModelForm, NumberEdit, finite, number_text
 
 if TYPE_CHECKING:
-    from tplm_gui.maps import MapView
+    from tplm_gui.data.maps import MapView
 
 Kind = Literal["scan", "series"]
 RECORD = ("operator", "sample", "notes")
 """Fields of a plan that say who measures what."""
 CHANGED = 0.05
 """A rate that changed by less than this share is not taken over anew."""
-
-
-def is_running(status: Mapping[str, Any], kind: Kind | None = None) -> bool:
-    """Whether a scan or a series goes on, or just one of these."""
-    doing = status.get("doing")
-    wanted = ("scan", "series") if kind is None else (kind,)
-    return doing in wanted and status.get("ending") is None
 
 
 def why_not(hub: Hub) -> str:

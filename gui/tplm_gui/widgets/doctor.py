@@ -19,7 +19,7 @@ from PyQt6.QtWidgets import (
 )
 
 from tplm_gui import theme
-from tplm_gui.parts import ROLES, finite
+from tplm_gui.widgets.parts import ROLES, finite
 from tplm_gui.words import NONE
 
 

@@ -1,10 +1,10 @@
 """The map of a running scan as the window shows it: read and fitted in a process of its own.
 
-A thread beside the window would compete with it for the interpreter, so `tplm_gui.feed` starts
-this module as a child process, ``python -m tplm_gui.maps``. It is told on its standard input, one
-JSON object a line, which file to follow, and writes what it finds to its standard output: a length,
-a JSON head, and the arrays as raw bytes (`write_message`, `read_message`). It ends when its input
-does. No Qt.
+A thread beside the window would compete with it for the interpreter, so `tplm_gui.data.feed` starts
+this module as a child process, ``python -m tplm_gui.data.maps``. It is told on its standard input,
+one JSON object a line, which file to follow, and writes what it finds to its standard output: a
+length, a JSON head, and the arrays as raw bytes (`write_message`, `read_message`). It ends when its
+input does. No Qt.
 """
 
 import json

@@ -17,7 +17,7 @@ from typing import Any
 from tplm_config import InputError, InstrumentProfile, load_profile
 from tplm_daq.host import HostEntry, find_hosts
 from tplm_daq.host.entries import runtime_folder
-from tplm_gui.wire import Lost, Wire
+from tplm_gui.host.wire import Lost, Wire
 
 START_S = 60.0
 """Longest wait for a new host; loading everything anew takes some seconds on a cold disk."""

@@ -1,0 +1,1 @@
+"""What is read and fitted away from the thread of the window."""
