@@ -92,8 +92,8 @@ def test_several_exponentials(lifetimes, shares, photons):
     assert fit.mean_lifetime_ns == pytest.approx(np.dot(lifetimes, shares), rel=1e-3)
 
 
-@pytest.mark.parametrize("lifetime_ns", [0.2, 0.6, 3.0])
-@pytest.mark.parametrize("fwhm_ns", [0.08, 0.2])
+@pytest.mark.parametrize("lifetime_ns", [0.2, pytest.param(0.6, marks=pytest.mark.full), 3.0])
+@pytest.mark.parametrize("fwhm_ns", [0.08, pytest.param(0.2, marks=pytest.mark.full)])
 @pytest.mark.parametrize("photons", [2e3, 1e5])
 def test_lifetime_is_unbiased_and_its_error_covers(lifetime_ns, fwhm_ns, photons):
     edges, t_ns = axis()
@@ -112,6 +112,7 @@ def test_lifetime_is_unbiased_and_its_error_covers(lifetime_ns, fwhm_ns, photons
     assert np.mean(chi2) == pytest.approx(1, abs=0.05)
 
 
+@pytest.mark.full
 def test_two_exponentials_are_unbiased_and_their_errors_cover():
     edges, t_ns = axis()
     truth = np.array([0.3, 2.0, 0.3, 0.7])

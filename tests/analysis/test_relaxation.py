@@ -24,12 +24,12 @@ def test_without_noise_the_curve_comes_back() -> None:
 
 
 def test_no_bias_and_true_coverage() -> None:
-    """1000 noisy series: means within 3 errors of the mean, 68 % and 95 % of pulls inside."""
+    """500 noisy series: means within 3 errors of the mean, 68 % and 95 % of pulls inside."""
     rng = np.random.default_rng(5)
     error = 0.02 * curve() + 5e-4
     pulls = []
     chi2 = []
-    for _ in range(1000):
+    for _ in range(500):
         fit = fit_relaxation(INTERVAL_US, rng.normal(curve(), error), error)
         chi2.append(fit.chi2)
         pulls.append(
@@ -41,10 +41,10 @@ def test_no_bias_and_true_coverage() -> None:
         )
     found = np.array(pulls)
     # the curve bends, so pulls are not quite centred; a tenth of an error bar is allowed
-    assert np.all(np.abs(found.mean(axis=0)) < 0.1 + 3 / np.sqrt(1000))
+    assert np.all(np.abs(found.mean(axis=0)) < 0.1 + 3 / np.sqrt(500))
     assert np.all(np.abs((np.abs(found) < 1).mean(axis=0) - 0.683) < 0.05)
     assert np.all(np.abs((np.abs(found) < 1.96).mean(axis=0) - 0.95) < 0.025)
-    assert np.mean(chi2) == pytest.approx(5, abs=3 * np.sqrt(10 / 1000))
+    assert np.mean(chi2) == pytest.approx(5, abs=3 * np.sqrt(10 / 500))
 
 
 REFUSED = [

@@ -52,6 +52,7 @@ def short(**changes: Any) -> ScanPlan:
     return small_plan(**values | changes)
 
 
+@pytest.mark.full
 def test_a_start_off_centre_is_found_within_its_error_bars(tmp_path: Path) -> None:
     pulls = []
     for seed in range(32):

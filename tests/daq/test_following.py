@@ -112,7 +112,7 @@ def test_another_plan_before_the_first_row_is_seen(tmp_path: Path) -> None:
     assert_same(follower.scan, read_scan(path))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(data=st.data())
 def test_half_written_rows_do_not_exist_until_they_are_whole(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject

@@ -50,6 +50,7 @@ def fitted(scan: Scan, from_ns: float, to_ns: float, axis: str = "x") -> tuple[f
     return fit.d_cm2_per_s, fit.d_stderr_cm2_per_s
 
 
+@pytest.mark.full
 def test_a_scan_of_the_memory_model_gives_the_models_own_diffusivity(tmp_path: Path) -> None:
     """Its profile is no Gaussian, so only the whole plane tells of its variance: a raster."""
     plan = ANY_SCAN_PLAN.validate_python({

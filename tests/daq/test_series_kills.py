@@ -139,4 +139,4 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "kill_count" in metafunc.fixturenames:
         many = metafunc.config.getoption("--kills")
         marks = [pytest.mark.full, pytest.mark.timeout(60 + 10 * many)]
-        metafunc.parametrize("kill_count", [4, pytest.param(many, marks=marks)])
+        metafunc.parametrize("kill_count", [2, pytest.param(many, marks=marks)])

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +22,16 @@ from tests.daq.lamp import lamp
 from tests.daq.rig import small_plan, small_profile, virtual
 from tests.daq.series_rig import small_series
 from tests.daq.test_host import command, raw, replies
-from tplm_config import InputError, InstrumentProfile, parse_profile, to_toml
+from tplm_config import InputError, InstrumentProfile, parse_plan, parse_profile, to_toml
 from tplm_daq.cli import main
+from tplm_daq.events import RunState, StateChanged, VisitStarted
 from tplm_daq.host import HostClient, HostEntry, find_hosts, pick_host
 from tplm_daq.host.status import describe
 from tplm_daq.series import read_manifest
 from tplm_daq.station import Station
 from tplm_daq.station import owner as owner_module
 from tplm_daq.station.asked import ARGUMENTS, read_arguments
+from tplm_daq.station.readings import Heard
 from tplm_daq.station.record import Record
 from tplm_daq.store import read_scan
 from tplm_daq.training import draw_lesson
@@ -426,6 +428,60 @@ def test_pausing_a_scan(tmp_path: Path) -> None:
         assert it.status["requested"] == "pause"
         assert it.ask("continue")["message"] == "the run goes on"
         assert it.ended(job)["message"] == "completed: all visits measured"
+
+
+def test_what_a_run_knows_of_its_devices_is_told_while_it_has_them(tmp_path: Path) -> None:
+    with at() as it:
+        job = it.scan(tmp_path / "a.h5")
+        told = [event for event in it.seen if event["event"] == "readings"][-1]
+        assert told["values"]["shutter_open"] is False
+        assert {entry["state"] for entry in told["devices"].values()} == {"busy"}
+        values = told["values"]
+        assert values["emission"] is True  # behind a shutter the laser stays on
+        true = it.microscopes[0]
+        assert values["repetition_rate_hz"] == pytest.approx(true.laser.repetition_rate_hz)
+        assert 0 < values["transmission"] <= 1
+        assert values["detection_transmission"] == 1.0
+        assert values["sample_x_um"] == values["sample_z_um"] == 0.0
+        assert values["set_point_k"] == pytest.approx(values["temperature_k"], abs=1.0)
+        it.ask("continue")
+        it.ended(job)
+        lit = [e["values"].get("shutter_open") for e in it.seen if e["event"] == "readings"]
+        assert True in lit  # while it counted
+        last = [e["values"] for e in it.seen if e["event"] == "readings"][-1]
+        assert last["emission"] is last["shutter_open"] is False
+
+
+COUNTING, PAUSED = StateChanged(RunState.COUNTING), StateChanged(RunState.PAUSED, "asked for")
+
+
+@pytest.mark.parametrize(
+    ("shutter", "events", "emission", "open_"),
+    [
+        (True, [], None, None),
+        (True, [0, COUNTING], True, True),
+        (True, [1, COUNTING], True, False),  # a background
+        (True, [0, COUNTING, StateChanged(RunState.MOVING)], True, True),
+        (True, [0, COUNTING, PAUSED], True, False),
+        (True, [0, COUNTING, PAUSED, StateChanged(RunState.PREPARING)], None, None),
+        (True, [0, COUNTING, StateChanged(RunState.FINISHING)], None, None),
+        (False, [0, COUNTING], True, None),
+        (False, [0, COUNTING, PAUSED], False, None),
+    ],
+)
+def test_what_the_states_of_a_run_mean_for_the_light(
+    shutter: bool, events: list[Any], emission: bool | None, open_: bool | None
+) -> None:
+    profile = small_profile()
+    if not shutter:
+        profile = profile.model_copy(update={"shutter": None})
+    visit = next(parse_plan(PLAN, "test").visits())
+    lit = [replace(visit, shutter_open=is_lit) for is_lit in (True, False)]
+    heard = Heard(profile)
+    for event in events:
+        heard.take(VisitStarted(lit[event]) if isinstance(event, int) else event)
+    assert heard.values.get("emission") is emission
+    assert heard.values.get("shutter_open") is open_
 
 
 def test_a_client_that_vanishes_changes_nothing(tmp_path: Path) -> None:

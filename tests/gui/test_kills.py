@@ -111,7 +111,7 @@ def says_all(person: Person, log: Path) -> bool:
 
 
 @pytest.mark.parametrize("time", TIMES)
-@pytest.mark.parametrize("kind", ["scan", "series"])
+@pytest.mark.parametrize("kind", [pytest.param("scan", marks=pytest.mark.full), "series"])
 def test_a_window_that_is_killed_loses_nothing(
     qtbot: QtBot, threads: Threads, settings: QSettings, tmp_path: Path, kind: str, time: int
 ) -> None:

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import h5py
 import pytest
-from PyQt6.QtCore import QThreadPool, QTimer
+from PyQt6.QtCore import QTimer
 from PyQt6.QtGui import QAction
 from PyQt6.QtWidgets import QApplication, QLabel, QTableWidgetItem, QWidget
 from pytestqt.qtbot import QtBot
 
 from tplm_config import load_profile
 from tplm_drivers import connect
+from tplm_gui.data.latest import work_pool
 from tplm_gui.window import Window
 
 from .conftest import Threads
@@ -80,10 +81,7 @@ def in_thread(act: Callable[[], object]) -> None:
 
 
 def in_pool(act: Callable[[], object]) -> None:
-    pool = QThreadPool.globalInstance()
-    assert pool is not None
-    pool.start(lambda: (act(), None)[1])
-    assert pool.waitForDone(5000)
+    work_pool().submit(act).exception(5.0)
 
 
 def wait_a_moment() -> None:

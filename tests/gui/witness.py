@@ -7,13 +7,11 @@ the patches of ``conftest.py`` watch every other test.
 import socket
 import sys
 import threading
-from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Self
 
 from PyQt6 import sip
-from PyQt6.QtCore import QThreadPool
 
 from tplm_gui.data import latest
 
@@ -48,12 +46,9 @@ class Witness:
         self._threads = threads
         self.faults: set[str] = set()
         self.qt_calls = self.device_calls = self.socket_calls = 0
-        self._pool_start: Any = None
 
     def __enter__(self) -> Self:
-        self._pool_start = QThreadPool.start
-        QThreadPool.start = lambda pool, run: self._start(pool, run)  # type: ignore
-        latest._pool.cache_clear()  # threads of before are not watched
+        latest.work_pool.cache_clear()  # threads of before are not watched
         threading.setprofile(self._outside)
         sys.setprofile(self._inside)
         return self
@@ -61,20 +56,7 @@ class Witness:
     def __exit__(self, *_: object) -> None:
         sys.setprofile(None)
         threading.setprofile(None)  # type: ignore[arg-type]
-        latest._pool.cache_clear()
-        QThreadPool.start = self._pool_start  # type: ignore[method-assign]
-
-    def _start(self, pool: QThreadPool, run: Callable[[], None]) -> None:
-        """Qt's own threads are unknown to Python until they run something of it."""
-
-        def watched() -> None:
-            sys.setprofile(self._outside)
-            try:
-                run()
-            finally:
-                sys.setprofile(None)
-
-        self._pool_start(pool, watched)
+        latest.work_pool.cache_clear()
 
     def _inside(self, frame: FrameType, event: str, arg: Any) -> None:
         """In the thread of the window: nothing that waits, no socket, no device, no file."""

@@ -236,7 +236,7 @@ TWO = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("annihilation", [0.02, 0.2])
+@pytest.mark.parametrize("annihilation", [pytest.param(0.02, marks=pytest.mark.full), 0.2])
 def test_two_neighbours_annihilate(annihilation):
     # in a step the first finds the other with 0.7/4; if both are left, so does the second
     model = MemoryModel(**TWO, alpha=1.0, annihilation=annihilation)
@@ -306,6 +306,7 @@ def test_two_sites_share_an_exciton_by_boltzmann(scale):
     assert abs(found.energy_mev[20] - expected) < 3.5 * found.energy_stderr_mev[20]
 
 
+@pytest.mark.full
 def test_energy_relaxes_by_the_variance_over_kt():
     kt = K_B_MEV_PER_K * 295.0
     model = MemoryModel(

@@ -1,11 +1,13 @@
 """Work away from the thread of the window, of which only the newest answer counts."""
 
 from collections.abc import Callable, Hashable
+from contextlib import suppress
 from typing import Any
 
-from PyQt6.QtCore import QObject, QThreadPool, pyqtSignal
+from PyQt6.QtCore import QObject, pyqtSignal
 
 from tplm_config import InputError
+from tplm_gui.data.latest import work_pool
 
 
 class _Relay(QObject):
@@ -58,11 +60,10 @@ class Background(QObject):
                 problem = str(error)
             except Exception as error:  # noqa: BLE001 - whatever a file makes happen, one sentence
                 problem = f"it could not be done ({type(error).__name__}: {error})"
-            relay.told.emit(number, value, problem)
+            with suppress(RuntimeError):  # the window is gone meanwhile
+                relay.told.emit(number, value, problem)
 
-        pool = QThreadPool.globalInstance()
-        assert pool is not None
-        pool.start(run)
+        work_pool().submit(run)
         self.changed.emit()
 
     def cancel(self, key: Hashable) -> None:

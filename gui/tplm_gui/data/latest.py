@@ -10,7 +10,8 @@ from PyQt6.QtCore import QObject, QTimer, pyqtSignal
 
 
 @cache
-def _pool() -> ThreadPoolExecutor:
+def work_pool() -> ThreadPoolExecutor:
+    """Two threads for whatever reads or fits."""
     return ThreadPoolExecutor(2, thread_name_prefix="tplm-work")
 
 
@@ -54,7 +55,7 @@ class Latest(QObject):
             return
         call, self._waiting = self._waiting, None
         self._is_busy = True
-        _pool().submit(call).add_done_callback(self._tell)
+        work_pool().submit(call).add_done_callback(self._tell)
 
     def _tell(self, future: "Future[Any]") -> None:
         with suppress(RuntimeError):  # the window is gone meanwhile
