@@ -85,6 +85,7 @@ class InstrumentSettings:
     temperature_k: float | None
     temperature_set_point_k: float | None
     sample_position_um: tuple[float, ...] | None
+    detection_transmission: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

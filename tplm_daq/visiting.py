@@ -200,6 +200,7 @@ class Visiting:
             self._handling.set_shutter(False)
         if plan.detection.count_rate_hz is not None:  # at the peak
             self._set_detection(plan.detection)
+        before = instrument.detection_attenuator
         return InstrumentSettings(
             repetition_rate_hz=instrument.laser.repetition_rate_hz(),
             time_bin_ps=actual.time_bin_ps,
@@ -212,6 +213,7 @@ class Visiting:
             temperature_k=self._start_k,
             temperature_set_point_k=None if thermostat is None else thermostat.set_point_k(),
             sample_position_um=self._sample.home_um,
+            detection_transmission=None if before is None else before.transmission(),
         )
 
     # -- one visit ------------------------------------------------------------------------

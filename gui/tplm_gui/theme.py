@@ -13,6 +13,14 @@ from PyQt6.QtWidgets import QApplication
 FUSION = "tplm-fusion"
 """Property of the application: it looks alike on every system."""
 
+OUTLINED = (
+    "QAbstractSpinBox", "QCheckBox", "QComboBox", "QListView", "QPushButton", "QTableView",
+    "QToolButton",
+)  # fmt: skip
+"""Kinds of widgets whose outline Fusion makes from the colour behind them."""
+DARKER = 1.4
+"""By how much; on a dark panel nothing of it is left."""
+
 
 @dataclass(frozen=True, slots=True)
 class Colours:
@@ -114,6 +122,8 @@ def apply(app: QApplication, dark: bool) -> None:
     sheet = _style(_now)
     if app.styleSheet() != sheet:
         app.setPalette(_palette(_now))
+        for kind in OUTLINED:
+            app.setPalette(_outlined(_now), kind)
         app.setStyleSheet(sheet)
     notifier.changed.emit()
 
@@ -162,6 +172,15 @@ def _palette(c: Colours) -> QPalette:
         palette.setColor(which, QColor(value))
     for which in (role.WindowText, role.Text, role.ButtonText):
         palette.setColor(QPalette.ColorGroup.Disabled, which, QColor(c.dim))
+    return palette
+
+
+def _outlined(c: Colours) -> QPalette:
+    """A palette with which Fusion draws outlines in the colour of edges."""
+    palette = _palette(c)
+    edge = QColor(c.edge)
+    red, green, blue = (min(round(part * DARKER), 255) for part in edge.getRgb()[:3] if part)
+    palette.setColor(QPalette.ColorRole.Window, QColor(red, green, blue))
     return palette
 
 

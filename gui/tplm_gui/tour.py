@@ -9,7 +9,6 @@ every field is typed into by its name. Two runs differ by the noise of the count
 """
 
 import os
-import shutil
 import sys
 import tempfile
 import time
@@ -45,13 +44,13 @@ from tplm_gui.window import VIEWS, Window
 PICTURES = Path(__file__).parents[2] / "docs" / "images" / "window"
 SPEED = 40.0
 """Times real time: a scan of eight minutes takes twelve seconds."""
-WANTED = Wanted(
-    overrides=("simulation.seed=8", "simulation.spot_image_um=[170, -120]"), speed=SPEED
-)
+SLOWER = 5.0
+"""By how much it is slower where large pictures are taken while a scan goes on."""
+OVERRIDES = ("simulation.seed=8", "simulation.spot_image_um=[170, -120]")
 """The detector does not look at the spot at first, as on any morning."""
 SMALL, LARGE = (1366, 768), (3840, 2160)
 LOOK_MS = 20
-LONGEST_S = 60.0
+LONGEST_S = 150.0
 COMMON = 96
 """Colours of a picture that are kept as they are."""
 W = TypeVar("W", bound=QWidget)
@@ -160,17 +159,26 @@ class Tour:
         return self.hub.status.get("doing") == "station" and self.station.get("job") is None
 
     def do(self, kind: str, act: Callable[[], None]) -> None:
-        """Do something that the host calls a job, and wait for its end."""
+        """Do something that the host calls a job, and wait for its end.
+
+        Raises
+        ------
+        TourError
+            If it does not come about, or fails.
+        """
         begin = len(self.events)
         act()
 
-        def has_ended() -> bool:
-            return any(
-                event.get("event") == "job-ended" and event["job"]["kind"] == kind
+        def ended() -> list[dict[str, Any]]:
+            return [
+                event
                 for event in self.events[begin:]
-            )
+                if event.get("event") == "job-ended" and event["job"]["kind"] == kind
+            ]
 
-        self.until(has_ended, f"'{kind}' ends")
+        self.until(ended, f"'{kind}' ends")
+        if not ended()[0]["ok"]:
+            raise TourError(f"'{kind}' failed: {ended()[0]['message']}")
         self.until(lambda: self.station.get("job") is None, f"'{kind}' is over")
 
 
@@ -379,7 +387,9 @@ STEPS: tuple[tuple[str, Callable[[Tour], None]], ...] = (
 
 
 @contextmanager
-def session(folder: Path, size: tuple[int, int], dark: bool = False) -> Iterator[Tour]:
+def session(
+    folder: Path, size: tuple[int, int], dark: bool = False, speed: float = SPEED
+) -> Iterator[Tour]:
     """A window whose station writes into a folder; both end with it.
 
     Parameters
@@ -390,14 +400,19 @@ def session(folder: Path, size: tuple[int, int], dark: bool = False) -> Iterator
         Of the window, pixels.
     dark : bool
         Its colours.
+    speed : float
+        Simulated seconds for each second.
     """
-    before, hosts = Path.cwd(), os.environ.get("TPLM_RUNTIME_DIR")
-    os.environ["TPLM_RUNTIME_DIR"] = str(folder / "runtime")
-    data = folder / "first-session"
-    data.mkdir()
+    before = Path.cwd()
+    # the folder is the home of a person who is about to begin
+    own = {"TPLM_RUNTIME_DIR": str(folder / "runtime"), "HOME": str(folder)}
+    kept = {name: os.environ.get(name) for name in own}
+    os.environ.update(own)
+    data = folder / "tplm" / "first-session"
+    data.mkdir(parents=True)
     os.chdir(data)  # the station writes to where it was started
     hub = Hub()
-    link = Link(hub, WANTED)
+    link = Link(hub, Wanted(overrides=OVERRIDES, speed=speed))
     ini = QSettings(str(folder / "window.ini"), QSettings.Format.IniFormat)
     window = Window(hub, ini, link, dark)
     window.resize(*size)
@@ -420,10 +435,11 @@ def session(folder: Path, size: tuple[int, int], dark: bool = False) -> Iterator
             tour.until(lambda: gone and not find_hosts(), "window and station end", 20)
         finally:
             os.chdir(before)
-            if hosts is None:
-                del os.environ["TPLM_RUNTIME_DIR"]
-            else:
-                os.environ["TPLM_RUNTIME_DIR"] = hosts
+            for name, value in kept.items():
+                if value is None:
+                    del os.environ[name]
+                else:
+                    os.environ[name] = value
 
 
 def save(window: QWidget, path: Path) -> None:
@@ -474,7 +490,8 @@ def run(
         If a step does not come about.
     """
     out = out.absolute()
-    with session(folder, size, darks[0]) as tour:
+    speed = SPEED / SLOWER if size != SMALL else SPEED
+    with session(folder, size, darks[0], speed) as tour:
         for name, step in STEPS[:steps]:
             try:
                 step(tour)
@@ -527,17 +544,13 @@ def main(out: Path, size: tuple[int, int], dark: bool, both: bool, steps: int) -
     app.setApplicationName("tplm-gui")
     app.setQuitOnLastWindowClosed(False)
     for each in (SMALL, LARGE) if both else (size,):
-        # always of the same name, since the window shows it
-        folder = Path(tempfile.gettempdir()) / "tplm-tour"
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir()
         place = out / f"{each[0]}x{each[1]}" if both else out
-        try:
-            run(folder, place, each, (False, True) if both else (dark,), steps, click.echo)
-        except TourError as error:
-            raise click.ClickException(str(error)) from error
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+        with tempfile.TemporaryDirectory(prefix="tplm-", ignore_cleanup_errors=True) as folder:
+            try:
+                darks = (False, True) if both else (dark,)
+                run(Path(folder), place, each, darks, steps, click.echo)
+            except TourError as error:
+                raise click.ClickException(str(error)) from error
 
 
 if __name__ == "__main__":

@@ -48,7 +48,10 @@ STATE_VERSION = 1
 """Of the kept arrangement; another one is not taken over."""
 GOODBYE_S = 1.0
 """Longest wait for the host when the window closes; the host then goes on until it lingers out."""
-LEAST_WIDTH = 1000
+LEAST_WIDTH = 480
+"""Of the window, px: Pause, Stop and Emergency, and beside them what goes on."""
+TOP_WIDTH = 1000
+"""Width from which sentences in banners are not broken more often than they must, px."""
 LEAST_LOG = 110
 """Height of the log on a small screen, px: its tools and three lines."""
 SETTLE_MS = 40
@@ -340,6 +343,7 @@ class Window(QMainWindow):
     def resizeEvent(self, a0: QResizeEvent | None) -> None:  # noqa: N802 - Qt's name
         """Leave the log its height; what is gained or lost is that of the views."""
         super().resizeEvent(a0)
+        self._fit_top()
         if not self._to_load:
             QTimer.singleShot(SETTLE_MS, self._keep_log)
 
@@ -546,8 +550,7 @@ class Window(QMainWindow):
         help_ = _menu(bar, "&Help")
         help_.addAction(self._action("help", "&Keys, and this view", self.show_help, "F1"))
         top = QWidget()
-        # Qt takes the height of the top at its least width for what the window needs at least
-        top.setMinimumWidth(LEAST_WIDTH)
+        self.setMinimumWidth(LEAST_WIDTH)
         column = QVBoxLayout(top)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(0)
@@ -555,6 +558,17 @@ class Window(QMainWindow):
         column.addWidget(self.controls)
         column.addWidget(self.banners)
         self.setMenuWidget(top)
+        self._fit_top()
+
+    def _fit_top(self) -> None:
+        """Make the top no wider than the window: Stop is in it.
+
+        Qt takes its height at its least width for what the window needs at least, which at the
+        width of a word would be all of the screen.
+        """
+        top = self.menuWidget()
+        if top is not None:
+            top.setMinimumWidth(min(TOP_WIDTH, self.width()))
 
     def _seek(self) -> None:
         if self._link is not None:

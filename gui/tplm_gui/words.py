@@ -21,6 +21,47 @@ _LARGEST = 1e5
 _SMALLEST = 1e-4
 """Beyond these a value is written with a power of ten."""
 
+_WARNINGS = {
+    "missing-positions": "positions are missing",
+    "few-positions": "few positions",
+    "few-bins": "few time bins",
+    "truncated-range": "the line is too short for the profile",
+    "off-centre": "the spot is off the centre",
+    "undersampled": "positions too far apart",
+    "background": "the background is doubtful",
+    "no-signal": "no signal",
+    "too-few-counts": "too few counts",
+    "empty-bins": "time bins without counts",
+    "previous-pulse": "light of earlier pulses",
+    "units": "positions or times in a wrong unit",
+    "pile-up": "pile-up",
+    "pile-up-corrected": "pile-up was corrected",
+    "power": "the power was not steady",
+    "irf": "the instrument response was not used",
+    "drift": "drift",
+    "drift-corrected": "drift was corrected",
+    "not-gaussian": "the profile is no Gaussian",
+    "misfit": "the model does not fit",
+    "anomalous": "the spread is not linear in time",
+    "msd-maximum": "the spread falls again",
+    "negative-d": "the profile narrows",
+    "aperture": "wide aperture",
+    "elliptic": "elliptic spot",
+    "dim-images": "dim images",
+    "sign-change": "the signal changes sign",
+    "few-points": "too few points",
+    "no-growth": "no growth stands out",
+    "no-fit": "no fit",
+    "not-converged": "the fit did not converge",
+    "no-error-bar": "no error bar",
+    "sigma0": "no width of the spot",
+    "alpha": "no exponent",
+    "t-max": "no time of the maximum",
+    "lifetime": "no lifetime",
+    "diffusion-length": "no diffusion length",
+}
+"""What the codes of `tplm_analysis.FitWarning` say, in a few words."""
+
 
 def plus_minus(value: float | None, error: float | None, unit: str = "") -> str:
     """Write a value and its standard error, both to two digits of the error.
@@ -96,3 +137,8 @@ def si(value: float | None, unit: str, digits: int = 4) -> str:
     ten = 3 * math.floor(math.log10(abs(rounded)) / 3)
     ten = min(max(ten, min(_PREFIXES)), max(_PREFIXES))
     return f"{rounded / 10.0**ten:.{digits}g} {_PREFIXES[ten]}{unit}".replace("-", "−")
+
+
+def warning(code: str) -> str:
+    """Write the code of an analysis' warning in a few words; the fit itself has a sentence."""
+    return _WARNINGS.get(code, code.replace("-", " "))

@@ -38,8 +38,8 @@ from tplm_gui.data import maps as maps_module
 from tplm_gui.data.feed import ScanFeed
 from tplm_gui.data.maps import History, MapReader, MapView, read_message, write_message
 from tplm_gui.hub import Hub
-from tplm_gui.views.live import LiveView, binned, normalised, pooled
-from tplm_gui.widgets.plots import CurvePlot, MapPlot, Quantity, steady
+from tplm_gui.views.live import QUIET, LiveView, binned, normalised, pooled
+from tplm_gui.widgets.plots import Axis, CurvePlot, MapPlot, Quantity, steady
 from tplm_gui.words import duration, plus_minus, rate, si
 
 CARD = CardSettings(time_bin_ps=100, range_ns=12.8)
@@ -505,6 +505,14 @@ def test_an_empty_scan_and_missing_places(live: LiveView, files: Callable[[str],
     assert live.d.value.text() != "–"
 
 
+def test_a_logarithmic_axis_names_few_of_its_ticks() -> None:
+    axis = Axis("left")
+    axis.setLogMode(y=True)
+    values = [np.log10(v * 10.0**p) for p in (-2, 0, 2) for v in range(1, 10)]
+    named = [text for text in axis.tickStrings(values, 1.0, None) if text]
+    assert named == ["0.01", "0.02", "0.05", "1", "2", "5", "10²", "2·10²", "5·10²"]
+
+
 def test_what_d_will_be_at_the_end(live: LiveView, files: Callable[[str], Path]) -> None:
     whole = _read(files("line"))
     view = replace(whole, is_final=False, ending=None, planned_s=2.25 * whole.measured_s)
@@ -523,14 +531,47 @@ def test_what_d_will_be_at_the_end(live: LiveView, files: Callable[[str], Path])
 def test_warnings_in_words(live: LiveView, files: Callable[[str], Path]) -> None:
     view = _read(files("line"))
     assert view.analysis is not None
+    view = replace(view, is_final=False, ending=None)
     words = (ta.FitWarning("pile-up", "Too <bright>."), ta.FitWarning("alpha", "a remark"))
+    shown(live, replace(view, analysed=6, analysis=replace(view.analysis, warnings=words[1:])))
+    assert live.warnings_area.isHidden()  # its room is the plots'
+    assert "no warnings" in live.words.text()
     shown(live, replace(view, analysed=7, analysis=replace(view.analysis, warnings=words)))
     height = live.warnings_area.height()
     assert "Too &lt;bright>." in live.warnings.text()
     assert "remark" not in live.warnings.text()
+    assert live.warnings_area.isVisible()
+    assert "no warnings" not in live.words.text()
     shown(live, replace(view, analysed=8, analysis=replace(view.analysis, warnings=())))
     assert "no warnings" in live.warnings.text()
+    assert live.warnings_area.isVisible()  # a plot that moves cannot be read
     assert live.warnings_area.height() == height
+    for i in range(9, 9 + QUIET):
+        shown(live, replace(view, analysed=i, analysis=replace(view.analysis, warnings=())))
+    assert live.warnings_area.isHidden()
+
+
+def test_the_lower_plots_stay_readable_in_a_low_window(
+    qtbot: QtBot, live: LiveView, files: Callable[[str], Path]
+) -> None:
+    shown(live, _read(files("line")))
+    for high in (900, 520, 300):
+        live.resize(1020, max(high, live.minimumSizeHint().height()))
+        qtbot.waitUntil(lambda: live.height() >= live.minimumSizeHint().height())
+        for plot in (live.msd, live.course, live.decay):
+            assert plot.view.height() >= 60, (high, plot.objectName())
+            axis = plot.plot.getAxis("left")
+            assert axis.label.boundingRect().width() <= plot.canvas.height(), plot.objectName()
+
+
+def test_the_msd_has_a_band_and_a_line(live: LiveView, files: Callable[[str], Path]) -> None:
+    shown(live, _read(files("line")))
+    _, y, error = live.msd.data("msd")
+    assert error is not None
+    low, high, between = live.msd._curves["msd"].bounds  # what is drawn
+    assert np.allclose(low.yData, y - error) and np.allclose(high.yData, y + error)
+    assert between.brush().color().alpha() > 0 and between.path().boundingRect().height() > 0
+    assert live.msd.data("line")[0].size > 1
 
 
 @pytest.mark.parametrize(

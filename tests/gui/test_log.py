@@ -37,6 +37,14 @@ def follow(hub: Hub, path: Path) -> None:
     hub.take_status({"doing": "station", "station": {"log": str(path)}})
 
 
+def test_paths_are_written_from_the_home_folder_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Path, "home", lambda: tmp_path)
+    told = log.Line(AT, "info", f"scanning into {tmp_path / 'films' / 'a.h5'}, not {tmp_path}x")
+    assert told.shown.endswith(f"scanning into {Path('~/films/a.h5')}, not {tmp_path}x")
+
+
 def texts(view: LogView) -> list[str]:
     return [line.split("  ", 2)[2].strip() for line in view.shown()]
 

@@ -34,7 +34,15 @@ from tplm_gui.host.spawn import Found, Wanted
 from tplm_gui.hub import Hub, News, Reply, is_running
 from tplm_gui.views import scan as scan_module
 from tplm_gui.views.scan import ScanView, key_of, reach_um
-from tplm_gui.widgets.launch import clock, free_name, wall_s, why_not
+from tplm_gui.widgets.launch import (
+    clock,
+    free_name,
+    room_in,
+    short_path,
+    wall_s,
+    whole_path,
+    why_not,
+)
 
 _SPEC = importlib.util.spec_from_file_location(
     "gui_scan_files", Path(__file__).parents[1] / "daq" / "scan_files.py"
@@ -249,6 +257,34 @@ def test_a_folder_that_cannot_be_used(desk: Desk, tmp_path: Path) -> None:
     assert "cannot be used" in desk.text("scan-reason")
 
 
+def test_a_folder_that_is_not_there_is_said_before_the_start(
+    desk: Desk, recorder: Any, tmp_path: Path
+) -> None:
+    desk.type_in("scan-folder", str(tmp_path / "tomorrow"))
+    assert not desk.find("scan-start").isEnabled()
+    assert "tomorrow does not exist" in desk.text("scan-reason")
+    assert room_in(tmp_path / "tomorrow", "film", "").problem == ""  # a series makes its own
+    (tmp_path / "tomorrow").mkdir()
+    desk.view._look()
+    desk.settle()
+    assert desk.find("scan-start").isEnabled()
+
+
+def test_a_path_is_written_from_the_home_folder_on(
+    desk: Desk, recorder: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Path, "home", lambda: tmp_path)
+    (tmp_path / "films").mkdir()
+    for folder in (tmp_path, tmp_path / "films", Path("/elsewhere")):
+        assert whole_path(short_path(folder)) == folder
+    desk.view.target.set_folder(tmp_path / "films")
+    assert desk.find("scan-folder").text() == "~/films"
+    desk.settle()
+    desk.click("scan-start")
+    out = Path(recorder.asked[-1][1]["out"])
+    assert out.parent == tmp_path / "films"
+
+
 def test_what_the_host_refuses_is_said(desk: Desk, recorder: Any) -> None:
     recorder.replies["scan"] = Reply(ok=False, words="the shutter does not answer")
     desk.click("scan-start")
@@ -348,6 +384,11 @@ def test_count_rate_and_d_are_taken_from_the_instrument(desk: Desk, tmp_path: Pa
     )
     assert desk.find("scan-rate").content() == "777"
     desk.click("scan-rate-live")
+    assert desk.find("scan-rate").content() == "50000"
+    desk.hub.take_status(status_of(tmp_path, doing="scan", state="counting", path="a.h5"))
+    desk.hub.take_readings(  # at the end of the line there is hardly any light
+        {"values": {"emission": True, "shutter_open": True, "count_rate_hz": 180.0}}
+    )
     assert desk.find("scan-rate").content() == "50000"
 
 

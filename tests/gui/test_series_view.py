@@ -1,12 +1,13 @@
 """The view of a series, driven as a person does."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from PyQt6.QtCore import QModelIndex, Qt
+from PyQt6.QtCore import QModelIndex, QPoint, Qt
 from PyQt6.QtWidgets import QLabel, QTableView, QWidget
 from pytestqt.qtbot import QtBot
 
@@ -29,6 +30,7 @@ from tplm_gui.host.spawn import Found, Wanted
 from tplm_gui.hub import Hub, Reply
 from tplm_gui.views import series as series_module
 from tplm_gui.views.series import SeriesView, curves_of, look_into
+from tplm_gui.widgets.launch import whole_path
 
 PROFILE = load_profile("simulated")
 PLAN = load_series("power-series")
@@ -196,6 +198,36 @@ def test_start_sends_plan_and_folder(desk: Desk, recorder: Any, tmp_path: Path) 
         desk.find("series-name"), Qt.Key.Key_Return, Qt.KeyboardModifier.ControlModifier
     )
     assert desk.text("series-reason") == "the disk is full"
+
+
+def test_warnings_of_a_point_are_words(desk: Desk, tmp_path: Path) -> None:
+    entries = write(tmp_path / "s9", ("done",) * 8)
+    result = entries[0].result
+    assert result is not None
+    warned = result.model_copy(update={"warnings": ("not-gaussian", "pile-up")})
+    seen = entries[0].model_copy(update={"result": warned})
+    desk.view.points.show_entries([seen], {}, {})
+    text = desk.column("series-table", 6)[0]
+    assert text.endswith("; the profile is no Gaussian, pile-up")
+
+
+def test_every_code_of_a_warning_has_words() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "analysis.md").read_text(encoding="utf-8")
+    (section,) = re.findall(r"## Warnings\n(.*?)\n## ", page, re.DOTALL)
+    rows = re.findall(r"^\| (`.*?) \|", section, re.MULTILINE)
+    codes = {code for row in rows for code in re.findall(r"`([a-z0-9-]+)`", row)}
+    assert codes - {"fit_msd"} == set(words._WARNINGS)
+
+
+@pytest.mark.parametrize("wide", [1000, 3400])
+def test_the_forecast_keeps_its_columns_together(desk: Desk, wide: int) -> None:
+    desk.view.tabs.setCurrentIndex(0)
+    desk.view.resize(wide, 700)
+    table = desk.find("series-forecast")
+    across = table.horizontalHeader()
+    desk.qtbot.waitUntil(lambda: across.sectionSize(1) <= series_module.WIDEST_PX)
+    assert across.length() <= table.width() <= 1200
+    assert desk.find("series-start").mapTo(desk.view, QPoint()).x() < 1700
 
 
 def test_a_series_that_runs_is_shown_as_it_grows(desk: Desk, tmp_path: Path) -> None:
@@ -407,7 +439,7 @@ def test_a_series_on_a_station(qtbot: QtBot, station: Station, tmp_path: Path) -
         desk.settle()
         assert desk.column("series-table", 2) == ["✓ done"] * 2
         assert desk.text("series-run-done") == "2 of 2"
-        seen = look_into(Path(desk.text("series-title")))
+        seen = look_into(whole_path(desk.text("series-title")))
         assert [e.state for e in seen.manifest.points] == ["done"] * 2
         assert parse_series(seen.manifest.plan, "kept").axes[0].power_nw == (20.0, 10.0)
     finally:

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from PyQt6.QtCore import QThreadPool
 from PyQt6.QtWidgets import QLabel, QLineEdit, QStackedWidget, QTextBrowser
 from pytestqt.qtbot import QtBot
 
@@ -92,6 +91,32 @@ def test_a_lesson_is_chosen_and_asked_for(qtbot: QtBot, view: TrainingView) -> N
     assert page(view) == 0  # until the station says so
     begin(view, draw_lesson("something-is-wrong", 17))
     assert page(view) == 1
+
+
+def test_notes_outlive_the_window_but_not_the_lesson(
+    qtbot: QtBot, view: TrainingView, station: Station
+) -> None:
+    key = next(iter(FAULTS))
+    begin(view, station.lesson)
+    view.evidence[key].setText("moved by 0.3 µm")
+    view.ticks[key].setChecked(True)
+    view.d.setText("0.031")
+    view.hide()  # as the window closes, before the pause after the last key is over
+    for lesson, wanted in ((station.lesson, True), (draw_lesson("a-bad-day", 6), False)):
+        other = TrainingView(view.hub)
+        qtbot.addWidget(other)
+        other.show()
+        begin(other, lesson)
+        assert (other.evidence[key].text() == "moved by 0.3 µm") is wanted
+        assert (other.found == [key]) is wanted
+        assert (other.d.text() == "0.031") is wanted
+    begin(view, station.lesson)
+    view.show()
+    view.judge_button.click()
+    last = TrainingView(view.hub)
+    qtbot.addWidget(last)
+    begin(last, station.lesson)
+    assert last.found == []  # it was judged
 
 
 def test_a_window_without_stations_says_how(view: TrainingView, told: list[News]) -> None:
@@ -205,9 +230,6 @@ def test_d_of_the_last_scan(
     begin(view, station.lesson, last=last, folder=str(tmp_path))
     view._take_fit()
     qtbot.waitUntil(lambda: view.background.busy == 0, timeout=20_000)
-    pool = QThreadPool.globalInstance()
-    assert pool is not None
-    pool.waitForDone()
     d, error = view.d.number(), view.d_stderr.number()
     assert d is not None
     assert error is not None

@@ -9,8 +9,18 @@ from typing import Any
 
 import pytest
 from PyQt6.QtCore import QByteArray, QMimeData, QPointF, QSettings, Qt, QUrl
-from PyQt6.QtGui import QDropEvent
-from PyQt6.QtWidgets import QLabel, QLineEdit
+from PyQt6.QtGui import QColor, QDropEvent
+from PyQt6.QtWidgets import (
+    QApplication,
+    QCheckBox,
+    QComboBox,
+    QDoubleSpinBox,
+    QLabel,
+    QLineEdit,
+    QPushButton,
+    QSpinBox,
+    QWidget,
+)
 from pytestqt.qtbot import QtBot
 
 from tplm_gui import app, theme
@@ -77,6 +87,61 @@ def test_it_fits_a_small_screen_with_banners_too(window: Window, qtbot: QtBot) -
     qtbot.waitUntil(lambda: window.menuWidget().height() > 150)  # type: ignore[union-attr]
     assert window.minimumSizeHint().height() < 768
     assert (window.width(), window.height()) == (1366, 768)
+
+
+@pytest.mark.parametrize("wide", [1366, 1000, 800, 640, 480, 200])
+def test_stop_and_emergency_are_seen_however_narrow_it_is(
+    bare: Window, qtbot: QtBot, wide: int
+) -> None:
+    bare.hub.take_status({**SCAN, "path": "/data/" + "a-film-with-a-long-name" * 5 + ".h5"})
+    bare.resize(wide, 768)
+    strip = bare.controls
+    qtbot.waitUntil(lambda: strip.width() <= bare.width())
+    assert bare.width() == max(wide, module.LEAST_WIDTH)
+    last = 0
+    for button in (strip.pause, strip.stop, strip.emergency):
+        left = button.mapTo(bare, button.rect().topLeft()).x()
+        assert last <= left and left + button.width() <= bare.width(), button.objectName()
+        last = left + button.width()
+        assert button.isVisible() and not button.visibleRegion().isEmpty()
+    assert strip.state.isVisible() and strip.state.width() > 80
+    assert strip.d.isVisible() is (wide >= 1000)
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_edges_are_seen(qapp: QApplication, qtbot: QtBot, dark: bool) -> None:
+    """Of what one types into, ticks or presses, without the focus: 1.5 times as light, or dark."""
+    was_dark = theme.current_is_dark()
+    theme.apply(qapp, dark)
+    try:
+        box = QWidget()
+        qtbot.addWidget(box)
+        ticked = QCheckBox(box)
+        ticked.setChecked(True)
+        parts = [QSpinBox(box), QDoubleSpinBox(box), QComboBox(box), QPushButton("x", box), ticked]
+        for i, part in enumerate(parts):
+            part.setGeometry(10, 10 + 40 * i, 80, 24)
+        box.show()
+        picture = box.grab().toImage()
+        for part in parts:
+            y = part.geometry().center().y()
+            across = [picture.pixelColor(x, y) for x in (4, *range(9, 13))]
+            contrast = max(_contrast(across[0], colour) for colour in across)
+            assert contrast > 1.5, type(part).__name__
+    finally:
+        theme.apply(qapp, was_dark)
+
+
+def _contrast(one: QColor, other: QColor) -> float:
+    """Ratio of what two colours give to the eye, as WCAG 2 has it."""
+
+    def light(colour: QColor) -> float:
+        parts = (p / 12.92 if p <= 0.03928 else ((p + 0.055) / 1.055) ** 2.4
+                 for p in (colour.redF(), colour.greenF(), colour.blueF()))  # fmt: skip
+        return sum(w * p for w, p in zip((0.2126, 0.7152, 0.0722), parts, strict=True)) + 0.05
+
+    a, b = light(one), light(other)
+    return max(a, b) / min(a, b)
 
 
 def test_the_log_keeps_its_height(window: Window, qtbot: QtBot) -> None:

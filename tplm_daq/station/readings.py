@@ -1,11 +1,22 @@
-"""What every device reads back while nothing runs."""
+"""What every device reads back while nothing runs, and what a run tells of it."""
 
 import math
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
-from tplm_config import InstrumentProfile
+from tplm_config import InstrumentProfile, Visit
+from tplm_daq.events import (
+    Event,
+    InstrumentSettings,
+    Rates,
+    RunEnded,
+    RunStarted,
+    RunState,
+    StateChanged,
+    VisitMeasured,
+    VisitStarted,
+)
 from tplm_drivers import Instrument
 from tplm_drivers.roles import ROLE_NAMES, RoleName
 
@@ -88,6 +99,90 @@ def read_back(
             values |= {key: _finite(value) for key, value in found.items()}
             devices[role] = _entry("busy" if busy else "ready", words, models.get(role, ""))
     return {"devices": devices, "values": values}
+
+
+class Heard:
+    """What a run that has the devices told of them.
+
+    Parameters
+    ----------
+    profile : InstrumentProfile
+        Of the instrument; without a shutter, what waits in the dark is a laser that is off.
+
+    Attributes
+    ----------
+    values : dict
+        Of the readings event; what is not known, or not any more, is not in it.
+    """
+
+    def __init__(self, profile: InstrumentProfile) -> None:
+        self.values: Values = {}
+        self._has_shutter = profile.shutter is not None
+        self._visit: Visit | None = None
+
+    def take(self, event: Event) -> bool:
+        """Take an event; gives whether the light is another now, which is told at once."""
+        before = self._light()
+        match event:
+            case RunStarted(settings=found):
+                self._know_settings(found)
+            case VisitStarted(visit):
+                self._visit = visit
+            case Rates():
+                self._know(count_rate_hz=event.count_rate_hz, sync_rate_hz=event.sync_rate_hz)
+            case VisitMeasured(record):
+                self._know(
+                    detector_x_um=record.visit.x_um,
+                    detector_y_um=record.visit.y_um,
+                    detector_image_x_um=record.stage_x_um,
+                    detector_image_y_um=record.stage_y_um,
+                    temperature_k=record.temperature_k,
+                    power_nw=record.power_nw,
+                )
+                for axis, place in zip("xy", record.visit.sample_xy_um or (), strict=False):
+                    self._know(**{f"sample_{axis}_um": place})
+            case StateChanged(state):
+                self._know_light(state)
+            case RunEnded(safe_state=safe):
+                self._know(
+                    emission=None if safe.laser_off is None else not safe.laser_off,
+                    shutter_open=None if safe.shutter_closed is None else not safe.shutter_closed,
+                )
+        return self._light() != before
+
+    def _light(self) -> tuple[object, object]:
+        return self.values.get("emission"), self.values.get("shutter_open")
+
+    def _know(self, **values: bool | float | None) -> None:
+        self.values |= {key: _finite(value) for key, value in values.items()}
+
+    def _know_settings(self, found: InstrumentSettings) -> None:
+        self._know(
+            repetition_rate_hz=found.repetition_rate_hz,
+            sync_rate_hz=found.sync_rate_hz,
+            power_nw=found.power_nw,
+            transmission=found.transmission,
+            detection_transmission=found.detection_transmission,
+            temperature_k=found.temperature_k,
+            set_point_k=found.temperature_set_point_k,
+            emission=True,  # it was switched on and read back, behind the shutter
+        )
+        if self._has_shutter:
+            self._know(shutter_open=False)
+        for axis, place in zip("xyz", found.sample_position_um or (), strict=False):
+            self._know(**{f"sample_{axis}_um": place})
+
+    def _know_light(self, state: RunState) -> None:
+        """The run brings about what a state means before it says that it is in it."""
+        visit = self._visit
+        if state is RunState.COUNTING and visit is not None:
+            self._know(emission=True)
+            if self._has_shutter:
+                self._know(shutter_open=visit.shutter_open)
+        elif state is RunState.PAUSED:
+            self._know(**{"shutter_open" if self._has_shutter else "emission": False})
+        elif state in (RunState.PREPARING, RunState.FINISHING):
+            self._know(emission=None, shutter_open=None)
 
 
 def _entry(

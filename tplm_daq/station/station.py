@@ -38,6 +38,7 @@ from tplm_daq.station import manual
 from tplm_daq.station.asked import ARGUMENTS, read_arguments
 from tplm_daq.station.owner import RUNS, Act, Owner
 from tplm_daq.station.progress import Progress
+from tplm_daq.station.readings import Heard
 from tplm_daq.station.record import Record
 from tplm_daq.station.runs import Runs
 from tplm_daq.wall import utc_now
@@ -110,8 +111,8 @@ class Station(Host):
         self._lesson = lesson
         self._lesson_began = utc_now()
         self._last: dict[str, Any] | None = None
-        self._told_s = self._busy_s = float("-inf")
-        self._values: dict[str, Any] = {}
+        self._told_s = float("-inf")
+        self._heard = Heard(profile)
         self._thread = threading.Thread(target=self._work, name="instrument", daemon=True)
         drivers = {getattr(profile, role).driver.name for role in ROLE_NAMES
                    if getattr(profile, role) is not None}  # fmt: skip
@@ -219,8 +220,6 @@ class Station(Host):
         """Tell every subscriber; jobs are logged too."""
         if news["event"] in ("job-started", "job-ended"):
             self.record.write(dict(news))
-        if news["event"] == "readings":
-            self._values = news["values"]
         if self._channel is not None:
             self._channel.publish(news)
 
@@ -244,25 +243,15 @@ class Station(Host):
     def _during_a_run(self, event: Event) -> None:
         """Take an event of a run, with the read-backs it brings, and the status now and then."""
         self.tell(event)
-        match event:
-            case Rates():
-                self._values["count_rate_hz"] = event.count_rate_hz
-                self._values["sync_rate_hz"] = event.sync_rate_hz
-            case VisitMeasured(record):
-                self._values |= {
-                    "detector_x_um": record.visit.x_um,
-                    "detector_y_um": record.visit.y_um,
-                    "detector_image_x_um": record.stage_x_um,
-                    "detector_image_y_um": record.stage_y_um,
-                    "temperature_k": record.temperature_k,
-                    "power_nw": record.power_nw,
-                }
-            case RunEnded():
-                self.changed()
+        is_due = self._heard.take(event)
+        if isinstance(event, RunEnded):
+            self.changed()
         now_s = time.monotonic()
         if now_s - self._told_s >= STATUS_EVERY_S:
             self.changed()
-            self.publish(self._owner.busy_readings(self._values))
+            is_due = True
+        if is_due:
+            self.publish(self._owner.busy_readings(self._heard.values))
 
     @contextmanager
     def _showing(
@@ -287,7 +276,7 @@ class Station(Host):
         )
         self.board = StatusBoard(status, fit, clock)
         self._write_entry(kind, str(path))
-        self._values = {}
+        self._heard = Heard(self._owner.profile)
         self.changed()
         try:
             yield self._during_a_run

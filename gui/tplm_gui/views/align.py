@@ -378,9 +378,9 @@ class AlignView(QWidget):
         figures.setSpacing(24)
         for figure in (self.count_rate, self.sync_rate):
             figures.addWidget(figure)
-        figures.addStretch(1)
         for judged in (self.pile_up, self.limit):
             figures.addWidget(judged)
+        figures.addStretch(1)
         search = self.searches
         rows: tuple[tuple[QWidget | str, ...], ...] = (
             (self.light_on, self.dark, "look", self.dwell, "bin", self.time_bin, "range",

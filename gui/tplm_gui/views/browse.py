@@ -21,6 +21,7 @@ from PyQt6.QtGui import (
     QDropEvent,
     QIcon,
     QKeySequence,
+    QPainter,
     QPixmap,
 )
 from PyQt6.QtWidgets import (
@@ -273,7 +274,7 @@ class BrowseView(QWidget):
         assert header is not None
         for column, width in enumerate((44, 210, 150, 150, 125, 150, 190)):
             table.setColumnWidth(column, width)
-        header.setSectionResizeMode(3, QHeaderView.ResizeMode.Stretch)
+        header.setStretchLastSection(True)
         header.setDefaultAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
         table.setMinimumHeight(96)
         table.itemSelectionChanged.connect(self._chosen_changed)
@@ -1228,7 +1229,10 @@ def _to_maximum(rate: F64) -> F64:
 
 def _swatch(colour: str) -> QIcon:
     pixmap = QPixmap(12, 12)
-    pixmap.fill(QColor(colour))
+    pixmap.fill(QColor(theme.colours().background))  # its edge, where the row has the same colour
+    painter = QPainter(pixmap)
+    painter.fillRect(1, 1, 10, 10, QColor(colour))
+    painter.end()
     icon = QIcon(pixmap)
     icon.addPixmap(pixmap, QIcon.Mode.Selected)  # as it is in the plots, also when chosen
     return icon

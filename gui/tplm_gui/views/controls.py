@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from PyQt6.QtCore import QSize, Qt
-from PyQt6.QtGui import QColor, QFontMetrics
+from PyQt6.QtGui import QColor, QFontMetrics, QResizeEvent
 from PyQt6.QtWidgets import (
     QFrame,
     QGridLayout,
@@ -24,6 +24,8 @@ from tplm_gui.widgets.parts import ElidedLabel
 
 STEPS = 1000
 """Of the progress bar."""
+WHO_FROM, LEFT_FROM, D_FROM = 560, 720, 900
+"""Widths from which the strip has room for the host, the time left and D, px."""
 
 
 class Controls(QFrame):
@@ -51,6 +53,7 @@ class Controls(QFrame):
         self.progress.setObjectName("controls-progress")
         self.progress.setAccessibleName("Progress of the run")
         self.progress.setRange(0, STEPS)
+        self.progress.setMinimumWidth(60)
         self.d = _Figure(
             "controls-d", "D, cm²/s", "Diffusivity of the map so far, ± one σ", "0.01034 ± 0.00029"
         )
@@ -82,6 +85,13 @@ class Controls(QFrame):
         theme.notifier.changed.connect(self._recolour)
         self._recolour()
         self._show()
+
+    def resizeEvent(self, a0: QResizeEvent | None) -> None:  # noqa: N802 - Qt's name
+        """Leave out what there is no room for, and never a button."""
+        super().resizeEvent(a0)
+        width = self.width()
+        for part, least in ((self.d, D_FROM), (self.left, LEFT_FROM), (self.who, WHO_FROM)):
+            part.setVisible(width >= least)
 
     def ask_stop(self) -> None:
         """Ask the host to stop after this visit, and to end an alignment."""
@@ -137,7 +147,9 @@ class Controls(QFrame):
         row = QHBoxLayout(self)
         row.setContentsMargins(10, 5, 8, 5)
         row.setSpacing(14)
-        who = QVBoxLayout()
+        self.who = QWidget()
+        who = QVBoxLayout(self.who)
+        who.setContentsMargins(0, 0, 0, 0)
         who.setSpacing(1)
         for label in (self.profile, self.host):
             label.setMinimumWidth(120)
@@ -147,7 +159,7 @@ class Controls(QFrame):
         run.setSpacing(3)
         run.addWidget(self.state)
         run.addWidget(self.progress)
-        row.addLayout(who, 3)
+        row.addWidget(self.who, 3)
         row.addLayout(run, 6)
         row.addWidget(self.d)
         row.addWidget(self.left)

@@ -21,7 +21,14 @@ from PyQt6.QtWidgets import (
     QWidget,
 )
 
-from tplm_analysis import DecayFit, DecayModelFit, MapFit, PromptDelayedFit, StretchedFit
+from tplm_analysis import (
+    DecayFit,
+    DecayModelFit,
+    FitWarning,
+    MapFit,
+    PromptDelayedFit,
+    StretchedFit,
+)
 from tplm_gui import theme
 from tplm_gui.data.maps import MapView
 from tplm_gui.hub import Hub
@@ -51,6 +58,10 @@ ON_MAP = "#ff5c8a"
 """A colour that is in no colour map."""
 BEFORE_NS = -0.1
 """Before the pulse there is nothing to normalise."""
+ROW_PX = (236, 150)
+"""Least heights of the two rows of plots, px: with less the view scrolls."""
+QUIET = 5
+"""Analyses without a warning after which the room for warnings is that of the plots again."""
 TURN_MS = 35
 """Between drawing one plot and the next."""
 EMPTY = "No scan yet: the map appears here as soon as one is measured."
@@ -118,6 +129,7 @@ class LiveView(QWidget):
         self._hub = hub
         self._shown: MapView | None = None
         self._is_stale = False
+        self._quiet = QUIET
         self._zero_ns = 0.0
         self._analysed: tuple[Any, ...] = ()
         self._spans: list[_Span] = []
@@ -176,7 +188,7 @@ class LiveView(QWidget):
         for at in (-2.0, 0.0, 2.0):
             self.residuals.add_line(f"{at:g}", at, colour="dim" if at == 0 else "grid",
                                     horizontal=True)  # fmt: skip
-        self.msd.add("msd", "MSD", colour=0, style="points", error="bars")
+        self.msd.add("msd", "MSD", colour=0, style="points", error="band")
         self.msd.add("line", "line of D", colour=1, width=2, error="band")
         self.course.add("to come", "expected", colour="dim", style="dashes", error="band")
         self.course.add("d", "D", colour=0, width=2, error="band")
@@ -220,7 +232,8 @@ class LiveView(QWidget):
         self.warnings.setWordWrap(True)
         self.warnings.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.warnings.setAlignment(Qt.AlignmentFlag.AlignTop)
-        # of fixed height: a plot that moves whenever a warning comes or goes cannot be read
+        # of fixed height, and there for some more analyses when a warning has gone: plots that
+        # move whenever one comes or goes cannot be read
         self.warnings_area = QScrollArea()
         self.warnings_area.setObjectName("live-warnings-area")
         self.warnings_area.setAccessibleName("warnings of the analysis")
@@ -249,8 +262,8 @@ class LiveView(QWidget):
         column = QVBoxLayout(profile)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(2)
-        column.addWidget(self.slices, 3)
-        column.addWidget(self.residuals, 2)
+        column.addWidget(self.slices, 4)
+        column.addWidget(self.residuals, 5)  # it has the axis of both
         column.addLayout(chosen)
         above, below = QSplitter(Qt.Orientation.Horizontal), QSplitter(Qt.Orientation.Horizontal)
         for splitter, name, parts in (
@@ -271,7 +284,9 @@ class LiveView(QWidget):
         rows.setStretchFactor(1, 2)
         above.setSizes([600, 400])
         below.setSizes([330, 330, 330])
-        rows.setSizes([360, 240])
+        rows.setSizes([340, 240])
+        above.setMinimumHeight(ROW_PX[0])
+        below.setMinimumHeight(ROW_PX[1])
         box = QVBoxLayout(self)
         box.setContentsMargins(6, 4, 6, 4)
         box.setSpacing(4)
@@ -304,6 +319,9 @@ class LiveView(QWidget):
         self._spans = []
         self._wanted_ns = [None] * SLICES
         self._zero_ns = view.time_zero_ns
+        self._quiet = QUIET
+        self.warnings.clear()
+        self.warnings_area.hide()
         for plot in (self.slices, self.residuals, self.msd, self.course, self.decay):
             plot.clear()
         self.map.clear()
@@ -405,6 +423,8 @@ class LiveView(QWidget):
             f"{state}, {view.done:,} of {view.planned:,} visits, map "
             f"{duration(view.measured_s)} of {duration(view.planned_s)}"
         )
+        if view.analysis is not None and not serious(view.analysis):
+            words += " – no warnings"
         self.words.setText(words)
         self.words.setToolTip(str(view.path))
 
@@ -593,17 +613,20 @@ class LiveView(QWidget):
 
     def _say_warnings(self) -> None:
         fit = self._analysis()
-        serious = [] if fit is None else [w for w in fit.warnings if not w.is_remark]
+        found = [] if fit is None else serious(fit)
         c = theme.colours()
         lines = [
             f'<span style="color:{c.warn}">▲ <b>{w.code}</b></span> {_html(w.message)}'
-            for w in serious
+            for w in found
         ]
         if fit is not None and not lines:
             lines = [f'<span style="color:{c.dim}">no warnings</span>']
         text = "<br>".join(lines)
         if text != self.warnings.text():
             self.warnings.setText(text)
+        self._quiet = 0 if found else self._quiet + 1
+        is_over = self._shown is not None and self._shown.is_final
+        self.warnings_area.setVisible(bool(found) or (self._quiet <= QUIET and not is_over))
 
     def _recolour(self) -> None:
         c = theme.colours()
@@ -621,6 +644,11 @@ def percent(share: float, digits: int) -> str:
 
 def _html(text: str) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;")
+
+
+def serious(fit: MapFit) -> list[FitWarning]:
+    """The warnings of an analysis without its remarks."""
+    return [warning for warning in fit.warnings if not warning.is_remark]
 
 
 def spans(fit: MapFit, zero_ns: float) -> list[_Span]:

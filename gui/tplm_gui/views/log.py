@@ -58,7 +58,8 @@ class Line:
         except ValueError:
             clock = "--:--:--"
         mark = {"warning": "warning: ", "error": "ERROR: "}.get(self.level, "")
-        return f"{clock}  {mark}{self.text}"
+        text = self.text.replace(f"{Path.home()}{os.sep}", f"~{os.sep}")
+        return f"{clock}  {mark}{text}"
 
 
 def line_of(event: Mapping[str, Any], at: str = "") -> Line | None:

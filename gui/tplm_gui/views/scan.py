@@ -33,6 +33,8 @@ from tplm_gui.data.latest import Latest
 from tplm_gui.hub import Hub, Reply, is_running
 from tplm_gui.widgets.form import ModelForm
 from tplm_gui.widgets.launch import (
+    GAP_PX,
+    HALF_PX,
     RECORD,
     Assumed,
     Chooser,
@@ -49,6 +51,7 @@ from tplm_gui.widgets.launch import (
     room_in,
     rule,
     size,
+    together,
     wall_s,
 )
 from tplm_gui.widgets.parts import moved_image, zero_shift_um
@@ -372,18 +375,18 @@ class ScanView(QWidget):
         column = QVBoxLayout(right)
         column.setContentsMargins(2, 6, 6, 6)
         column.addWidget(self.picture, 1)
-        column.addWidget(self.figures)
+        column.addLayout(together(self.figures))
         column.addWidget(self.assumed)
         column.addWidget(rule())
         below = QHBoxLayout()
-        below.setSpacing(12)
+        below.setSpacing(GAP_PX)
         below.addWidget(self.record, 1)
         below.addWidget(self.target, 1, Qt.AlignmentFlag.AlignTop)
         for half in (self.record, self.target):
-            half.setMaximumWidth(560)
+            half.setMaximumWidth(HALF_PX)
         below.addStretch()
         column.addLayout(below)
-        column.addWidget(self.bar)
+        column.addLayout(together(self.bar))
         split = QSplitter()
         split.setObjectName("scan-split")
         split.setChildrenCollapsible(False)
@@ -563,7 +566,7 @@ class ScanView(QWidget):
     # -- files -----------------------------------------------------------------------------
 
     def _look(self) -> None:
-        folder = Path(self.target.folder.text() or ".")
+        folder = self.target.where()
         record = self.record.value()
         sample = record.sample if record is not None else ""
         self._looker.ask(lambda: look_at(folder, sample))
@@ -596,7 +599,7 @@ class ScanView(QWidget):
         self._plan_changed()
 
     def _status_changed(self) -> None:
-        if not self.target.folder.text() or self.target.folder.text() == str(Path.home()):
+        if self.target.is_unset:
             self.target.set_folder(folder_of(self.hub))
         self._offer()
 

@@ -50,6 +50,8 @@ from tplm_gui.data.latest import Latest
 from tplm_gui.hub import Hub, Reply, is_running
 from tplm_gui.widgets.form import ModelForm, label_of
 from tplm_gui.widgets.launch import (
+    GAP_PX,
+    HALF_PX,
     RECORD,
     Assumed,
     Chooser,
@@ -64,7 +66,9 @@ from tplm_gui.widgets.launch import (
     in_scroll,
     record_form,
     room_in,
+    short_path,
     size,
+    together,
     wall_s,
     why_not,
 )
@@ -78,6 +82,8 @@ ROWS = "application/x-tplm-points"
 D_UNIT = "cm²/s"
 WIDE_PX = 1400
 """From this width on, plot and table stand side by side."""
+WIDEST_PX = 420
+"""Of a column, px."""
 SMOOTH = 200
 """Points of a drawn fit."""
 
@@ -405,7 +411,7 @@ class PointsModel(QAbstractTableModel):
         if entry.state == "running":
             return self._running
         if entry.result is not None and entry.result.warnings:
-            return f"{entry.message}; {', '.join(entry.result.warnings)}"
+            return f"{entry.message}; {', '.join(map(words.warning, entry.result.warnings))}"
         return entry.message
 
     # -- dragging --------------------------------------------------------------------------
@@ -474,8 +480,8 @@ class Table(QTableView):
         super().keyPressEvent(event)
 
 
-def table_of(model: QAbstractItemModel, name: str, stretched: int) -> Table:
-    """A dense table that selects rows."""
+def table_of(model: QAbstractItemModel, name: str, stretches: bool) -> Table:
+    """A dense table that selects rows; its last column takes the rest of the room, or nothing."""
     table = Table()
     table.setObjectName(name)
     table.setModel(model)
@@ -492,8 +498,10 @@ def table_of(model: QAbstractItemModel, name: str, stretched: int) -> Table:
         down.setDefaultSectionSize(table.fontMetrics().lineSpacing() + 6)
         across.setHighlightSections(False)
         across.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
-        across.setSectionResizeMode(stretched, QHeaderView.ResizeMode.Stretch)
+        across.setStretchLastSection(stretches)
         across.setResizeContentsPrecision(50)
+        if not stretches:
+            across.setMaximumSectionSize(WIDEST_PX)
     return table
 
 
@@ -556,21 +564,21 @@ class SeriesView(QWidget):
             [("points", "points"), ("duration", "takes"), ("ends", "ends"), ("disk", "disk")],
             "series",
         )
-        column.addWidget(self.figures)
-        column.addWidget(table_of(self.forecast, "series-forecast", 1), 1)
+        column.addLayout(together(self.figures))
+        column.addLayout(together(table_of(self.forecast, "series-forecast", False)), 1)
         self.assumed = Assumed(self.hub, "series", "at the brightest")
         column.addWidget(self.assumed)
         below = QHBoxLayout()
-        below.setSpacing(12)
+        below.setSpacing(GAP_PX)
         below.addWidget(self.record, 1)
         self.target = Target("series", "folder name")
         below.addWidget(self.target, 1, Qt.AlignmentFlag.AlignTop)
         for half in (self.record, self.target):
-            half.setMaximumWidth(560)
+            half.setMaximumWidth(HALF_PX)
         below.addStretch()
         column.addLayout(below)
         self.bar = RunBar(self.hub, "series", self._start, self)
-        column.addWidget(self.bar)
+        column.addLayout(together(self.bar))
         return _split("series-split", left, right)
 
     def _points_page(self) -> QWidget:
@@ -598,8 +606,8 @@ class SeriesView(QWidget):
             [("done", "points done"), ("now", "now"), ("left", "time left"), ("until", "ends")],
             "series-run",
         )
-        column.addWidget(self.progress)
-        self.table = table_of(self.points, "series-table", 6)
+        column.addLayout(together(self.progress))
+        self.table = table_of(self.points, "series-table", True)
         self.table.setSelectionMode(QAbstractItemView.SelectionMode.ContiguousSelection)
         self.table.setDragDropMode(QAbstractItemView.DragDropMode.InternalMove)
         self.table.setDragDropOverwriteMode(False)
@@ -805,7 +813,7 @@ class SeriesView(QWidget):
         self._hinder()
 
     def _look(self) -> None:
-        folder = Path(self.target.folder.text() or ".")
+        folder = self.target.where()
         record = self.record.value()
         sample = (record.sample if record is not None else "") or "series"
         self._looker.ask(lambda: room_in(folder, sample, ""))
@@ -827,7 +835,7 @@ class SeriesView(QWidget):
         self._reread()
 
     def _choose_folder(self) -> None:
-        start = str(self._folder or self.target.folder.text())
+        start = str(self._folder or self.target.where())
         dialog = QFileDialog(self, "Open the folder of a series", start)
         dialog.setFileMode(QFileDialog.FileMode.Directory)
         dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
@@ -923,7 +931,7 @@ class SeriesView(QWidget):
         self.points.say_running(
             f"{visits}, D = {d}" if runs and status.get("visits_planned") else ""
         )
-        self.title.setText(str(seen.folder))
+        self.title.setText(short_path(seen.folder))
         self.title.setToolTip(str(seen.folder))
         self.again.setVisible(not runs and done < len(points))
         more = len(points) - done - len(failed)
@@ -1022,7 +1030,7 @@ class SeriesView(QWidget):
 
     def _status_changed(self) -> None:
         status = self.hub.status
-        if not self.target.folder.text() or self.target.folder.text() == str(Path.home()):
+        if self.target.is_unset:
             self.target.set_folder(folder_of(self.hub))
         if is_running(status, "series") and status.get("path"):
             path = self._path_of(status)

@@ -4,13 +4,16 @@ Which lesson goes on is what the station says; what is wrong is told only with i
 """
 
 import html
+import json
 import random
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
-from PyQt6.QtCore import QSize, Qt, pyqtSignal
+from PyQt6.QtCore import QSize, Qt, QTimer, pyqtSignal
+from PyQt6.QtGui import QHideEvent
 from PyQt6.QtWidgets import (
     QCheckBox,
     QFrame,
@@ -31,6 +34,7 @@ from PyQt6.QtWidgets import (
 )
 
 from tplm_config import InputError
+from tplm_daq.host.entries import runtime_folder
 from tplm_daq.training import FAULTS, LESSONS, Lesson, lesson_of
 from tplm_gui import theme
 from tplm_gui.data import opened
@@ -41,6 +45,8 @@ from tplm_gui.words import plus_minus
 
 MOST_SEED = 9999
 GIVEN_UP = "Given up"
+KEEP_MS = 400
+"""From the last key to writing the notes down."""
 WIDEST_PX = 900
 """Lines of text longer than this are hard to read."""
 
@@ -60,6 +66,11 @@ class TrainingView(QWidget):
         self.hub = hub
         self.background = Background(self)
         self.lesson: Lesson | None = None
+        self._told_lesson: dict[str, Any] = {}
+        self._keeper = QTimer(self)
+        self._keeper.setSingleShot(True)
+        self._keeper.setInterval(KEEP_MS)
+        self._keeper.timeout.connect(self._keep)
         self.verdict: dict[str, Any] | None = None
         self._gave_up = False
         self._pages = QStackedWidget()
@@ -68,7 +79,11 @@ class TrainingView(QWidget):
             self._pages.addWidget(page)
         box = QVBoxLayout(self)
         box.setContentsMargins(10, 8, 10, 8)
-        box.addWidget(self._pages)
+        self._pages.setMaximumWidth(WIDEST_PX + 200)
+        row = QHBoxLayout()
+        row.addWidget(self._pages, 1)
+        row.addStretch()
+        box.addLayout(row)
         hub.status_changed.connect(self._take_status)
         hub.linked.connect(self._take_link)
         theme.notifier.changed.connect(self._recolour)
@@ -197,11 +212,13 @@ class TrainingView(QWidget):
             tick.setObjectName(f"training-tick-{fault.key}")
             tick.setToolTip("Tick it if you are sure")
             tick.toggled.connect(self._ready)
+            tick.toggled.connect(self._keeper.start)
             note = QLineEdit()
             note.setObjectName(f"training-evidence-{fault.key}")
             note.setAccessibleName(f"evidence: {fault.title}")
             note.setToolTip("For yourself; it stands beside the verdict")
             note.setPlaceholderText("what you saw, with numbers")
+            note.textChanged.connect(self._keeper.start)
             grid.addWidget(tick, row, 0)
             grid.addWidget(note, row, 1)
             self.ticks[fault.key], self.evidence[fault.key] = tick, note
@@ -221,6 +238,7 @@ class TrainingView(QWidget):
             entry.setPlaceholderText("")
             entry.setMaximumWidth(110)
             entry.textChanged.connect(self._ready)
+            entry.textChanged.connect(self._keeper.start)
             entry.refused.connect(partial(self.hub.tell, "error", code="training"))
         take = _button(
             "training-take", "&Take over the last fit", "D of the last scan, with its error"
@@ -270,8 +288,8 @@ class TrainingView(QWidget):
 
     def _take_status(self, status: Mapping[str, Any]) -> None:
         """Follow the station into a lesson, and out of one that ended elsewhere."""
-        told = (status.get("station") or {}).get("lesson")
-        id_ = None if not told else str(told.get("id", ""))
+        told: dict[str, Any] = (status.get("station") or {}).get("lesson") or {}
+        id_ = str(told.get("id", "")) if told else None
         if id_ is None:
             self.lesson = None
             if self._pages.currentIndex() == 1:
@@ -285,7 +303,9 @@ class TrainingView(QWidget):
             self.hub.tell("error", f"The station has a lesson that is unknown here: {error}.",
                           code="training")  # fmt: skip
             return
+        self._told_lesson = {key: told.get(key) for key in ("id", "started")}
         self._begin(self.lesson)
+        self._recall()
 
     def _begin(self, lesson: Lesson) -> None:
         self.verdict, self._gave_up = None, False
@@ -301,6 +321,43 @@ class TrainingView(QWidget):
         self._from.clear()
         self._pages.setCurrentIndex(1)
         self._ready()
+
+    # -- notes outlive the window, as the lesson does --------------------------------------
+
+    def _keep(self) -> None:
+        """Write down what the trainee has so far."""
+        self._keeper.stop()
+        if self.lesson is None or self.verdict is not None:
+            return
+        notes = {
+            "lesson": self._told_lesson,
+            "found": self.found,
+            "evidence": {key: note.text() for key, note in self.evidence.items() if note.text()},
+            "d": [self.d.text(), self.d_stderr.text()],
+        }
+        with suppress(OSError):  # a convenience, nothing that may stop anybody
+            _notes_file().parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            _notes_file().write_text(json.dumps(notes), encoding="utf-8")
+
+    def _recall(self) -> None:
+        """Put back what was written down of this very lesson."""
+        with suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
+            notes = json.loads(_notes_file().read_text(encoding="utf-8"))
+            if notes["lesson"] != self._told_lesson:
+                return
+            d, error = notes["d"]
+            self.d.setText(str(d))
+            self.d_stderr.setText(str(error))
+            for key, text in notes["evidence"].items():
+                self.evidence[key].setText(str(text))
+            for key in notes["found"]:
+                self.ticks[key].setChecked(True)
+
+    def hideEvent(self, a0: QHideEvent | None) -> None:  # noqa: N802
+        """Lose nothing that was just typed."""
+        super().hideEvent(a0)
+        if self._keeper.isActive():
+            self._keep()
 
     def _offer_plan(self) -> None:
         if self.lesson is not None:
@@ -398,6 +455,9 @@ class TrainingView(QWidget):
             self.hub.tell("error", reply.words, code="training")
             return
         self.verdict = dict(result)
+        self._keeper.stop()
+        with suppress(OSError):
+            _notes_file().unlink(missing_ok=True)
         self._write_verdict()
         self._pages.setCurrentIndex(2)
 
@@ -519,6 +579,10 @@ def verdict_html(verdict: Mapping[str, Any], evidence: Mapping[str, str], gave_u
     return "\n".join(lines)
 
 
+def _notes_file() -> Path:
+    return runtime_folder() / "windows" / "lesson.json"
+
+
 def _words(name: str) -> QLabel:
     label = QLabel()
     label.setObjectName(name)
@@ -532,7 +596,6 @@ def _page_of_text(name: str, what: str) -> QTextBrowser:
     text.setObjectName(name)
     text.setAccessibleName(what)
     text.setFrameShape(QFrame.Shape.NoFrame)
-    text.setMaximumWidth(WIDEST_PX + 200)
     # what it would like to have is not to make the page higher than the dock
     text.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Ignored)
     text.setMinimumHeight(90)

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 Kind = Literal["scan", "series"]
 RECORD = ("operator", "sample", "notes")
 """Fields of a plan that say who measures what."""
+HALF_PX, GAP_PX = 560, 12
+"""Greatest width of a form beside another, and between the two, px."""
 CHANGED = 0.05
 """A rate that changed by less than this share is not taken over anew."""
 
@@ -107,6 +109,20 @@ def folder_of(hub: Hub) -> Path:
     return Path((hub.status.get("station") or {}).get("folder") or Path.home())
 
 
+def short_path(path: Path) -> str:
+    """Write a path as people do, from the home folder on: ``~/films/a.h5``."""
+    home = Path.home()
+    if path == home:
+        return "~"
+    return f"~/{path.relative_to(home).as_posix()}" if path.is_relative_to(home) else str(path)
+
+
+def whole_path(text: str) -> Path:
+    """The path that is written from the home folder on, or whole."""
+    text = text.strip()
+    return Path.home() / text[2:] if text == "~" or text.startswith("~/") else Path(text or ".")
+
+
 # -- what is on the disk -----------------------------------------------------------------------
 
 
@@ -149,8 +165,14 @@ def free_name(folder: Path, sample: str, suffix: str, now: datetime | None = Non
 
 
 def room_in(folder: Path, sample: str, suffix: str) -> Disk:
-    """The first free name in a folder, and its room; it may take a while."""
+    """The first free name in a folder, and its room; it may take a while.
+
+    A series (without a suffix) makes its folders itself; a scan does not.
+    """
     try:
+        if suffix and not folder.is_dir() and not folder.is_file():
+            words = f"The folder {short_path(folder)} does not exist: make it, or choose another."
+            return Disk("", None, words)
         name = free_name(folder, sample, suffix)
         there = next(each for each in (folder, *folder.parents) if each.exists())
         return Disk(name, shutil.disk_usage(there).free)
@@ -204,6 +226,15 @@ def in_scroll(widget: QWidget) -> QScrollArea:
     area.setWidget(holder)
     area.setFocusPolicy(Qt.FocusPolicy.NoFocus)
     return area
+
+
+def together(widget: QWidget) -> QHBoxLayout:
+    """A row with a widget that does not spread over all of a large screen."""
+    widget.setMaximumWidth(2 * HALF_PX + GAP_PX)
+    row = QHBoxLayout()
+    row.addWidget(widget, 1)
+    row.addStretch()
+    return row
 
 
 class Chooser(QWidget):
@@ -334,6 +365,8 @@ class Assumed(QWidget):
 
     def _take_readings(self, readings: dict[str, Any]) -> None:
         values = readings.get("values") or {}
+        if is_running(self._hub.status):
+            return  # the rate is that of wherever the run looks, not of the spot
         if values.get("emission") and values.get("shutter_open"):
             self._know_rate(values.get("count_rate_hz"))
 
@@ -380,7 +413,7 @@ class Target(QWidget):
         layout.setSpacing(4)
         self.folder = QLineEdit()
         self.folder.setObjectName(f"{key}-folder")
-        self.folder.setToolTip("Folder on the machine that measures")
+        self.folder.setToolTip("Folder on the machine that measures; ~ is your home folder")
         self.folder.setAccessibleName("Folder")
         self.choose = QToolButton()
         self.choose.setText("…")
@@ -413,18 +446,27 @@ class Target(QWidget):
 
     def set_folder(self, folder: Path) -> None:
         """Write there."""
-        if self.folder.text() != str(folder):
-            self.folder.setText(str(folder))
+        if self.folder.text() != short_path(folder):
+            self.folder.setText(short_path(folder))
+
+    @property
+    def is_unset(self) -> bool:
+        """Whether nobody said yet where."""
+        return not self.folder.text() or self.where() == Path.home()
+
+    def where(self) -> Path:
+        """The folder."""
+        return whole_path(self.folder.text())
 
     def path(self) -> Path:
         """The whole path."""
-        return Path(self.folder.text()) / self.name.text().strip()
+        return self.where() / self.name.text().strip()
 
     def _choose(self) -> None:
-        dialog = QFileDialog(self, "Where the measurement goes", self.folder.text())
+        dialog = QFileDialog(self, "Where the measurement goes", str(self.where()))
         dialog.setFileMode(QFileDialog.FileMode.Directory)
         dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        dialog.fileSelected.connect(self.folder.setText)
+        dialog.fileSelected.connect(lambda name: self.set_folder(Path(name)))
         dialog.show()
 
 

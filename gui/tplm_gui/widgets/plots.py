@@ -42,6 +42,8 @@ PICTURE_SCALE = 2.0
 """Pixels of an exported picture for each of the screen."""
 FILLED = 0.45
 """Share of a steady axis below which it is fitted to the data anew."""
+NAMED = (1, 2, 5)
+"""Ticks of each power of ten that have a number."""
 FEWEST_PIXELS = 64
 SMOOTH_FROM = 2.0
 """Width from which lines are drawn smoothly."""
@@ -106,6 +108,18 @@ def steady(old: Range | None, low: float, high: float) -> Range:
     ten = 10.0 ** math.floor(math.log10(rough))
     step = next(s * ten for s in (1, 2, 2.5, 5, 10) if s * ten >= rough * (1 - 1e-9))
     return (math.floor(low / step + 1e-9) * step, math.ceil(high / step - 1e-9) * step)
+
+
+class Axis(pg.AxisItem):  # type: ignore[misc]  # it has no types
+    """An axis that, if logarithmic, names 1, 2 and 5 of each power of ten and no others."""
+
+    def logTickStrings(  # noqa: N802 - pyqtgraph's name
+        self, values: list[float], scale: float, spacing: float | None
+    ) -> list[str]:
+        """Write the ticks."""
+        written: list[str] = super().logTickStrings(values, scale, spacing)
+        first = [round(10 ** (value - math.floor(value + 1e-9))) for value in values]
+        return [text if d in NAMED else "" for d, text in zip(first, written, strict=True)]
 
 
 class Elided(QLabel):
@@ -188,7 +202,7 @@ class Plot(QWidget):
         box.setSpacing(1)
         box.addLayout(self.header)
         box.addWidget(self.canvas, 1)
-        self.plot = self.canvas.addPlot()
+        self.plot = self.canvas.addPlot(axisItems={side: Axis(side) for side in ("left", "bottom")})
         self.plot.setMenuEnabled(False)
         self.plot.hideButtons()
         self.plot.disableAutoRange()
@@ -791,7 +805,7 @@ class MapPlot(Plot):
         self.view.setAspectLocked(square)
         for side in ("bottom", "left"):
             self.plot.getAxis(side).setZValue(5)
-        self.bar = self.canvas.addPlot(0, 1)
+        self.bar = self.canvas.addPlot(0, 1, axisItems={"right": Axis("right")})
         self.bar.setMenuEnabled(False)
         self.bar.setMouseEnabled(x=False, y=False)
         self.bar.hideButtons()
