@@ -167,9 +167,12 @@ def fit_line(places_um: Sequence[float], counts: Sequence[float], live_s: float)
     best = np.asarray(found.x, dtype=np.float64)
     mean, slopes = model(best)
     information = (slopes / mean) @ slopes.T
-    if np.linalg.cond(information) > 1e14:
+    # each number in its own unit: a constant near zero is hardly felt, and is no reason to give up
+    scale = np.sqrt(np.maximum(np.diag(information), 1e-300))
+    scaled = information / np.outer(scale, scale)
+    if np.linalg.cond(scaled) > 1e10:
         return None
-    covariance = np.linalg.inv(information)
+    covariance = np.linalg.inv(scaled) / np.outer(scale, scale)
     # a profile that is no Gaussian, or light that flickers, makes the fit less exact than photons
     excess = max(1.0, float(np.sum((n - mean) ** 2 / mean)) / (n.size - 4))
     peak, center = best[0] ** 2, best[1]

@@ -529,3 +529,15 @@ def test_a_reference_in_the_dark_cannot_correct(tmp_path: Path) -> None:
         pytest.raises(InputError, match="counted nothing in some of its revisits"),
     ):
         fit_scan(scan, drift=True)
+
+
+@pytest.mark.parametrize("peak", [300.0, 3e3, 3e4, 3e5])
+def test_a_bright_spot_on_hardly_any_background_is_found(peak: float) -> None:
+    """The fine lines reach 2 σ to both sides, where nothing tells how high the constant is."""
+    x = np.linspace(-0.52, 0.52, 31)
+    mean = peak * np.exp(-0.5 * (x / 0.26) ** 2) + 0.5
+    rng = np.random.default_rng(4)
+    fits = [fit_line(x.tolist(), rng.poisson(mean).tolist(), 0.1) for _ in range(200)]
+    pulls = [fit.center_um / fit.stderr_um for fit in fits if fit is not None]
+    assert len(pulls) == len(fits)
+    assert 0.85 < np.std(pulls) < 1.15
