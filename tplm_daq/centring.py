@@ -163,8 +163,20 @@ def fit_line(places_um: Sequence[float], counts: Sequence[float], live_s: float)
         return float(np.sum(mean - n * np.log(mean))), slopes @ (1 - n / mean)
 
     bounds = [(0.0, None), (x[0], x[-1]), (math.log(step / 3), math.log(span)), (1e-3, None)]
-    found = minimize(minus_log_likelihood, start, jac=True, method="L-BFGS-B", bounds=bounds)
-    best = np.asarray(found.x, dtype=np.float64)
+    # in numbers of about one, else the search ends early where there are many counts
+    unit, total = np.array([start[0], width, 1.0, start[0]]), max(float(n.sum()), 1.0)
+
+    def scaled_loss(q: F64) -> tuple[float, F64]:
+        value, slope = minus_log_likelihood(q * unit)
+        return value / total, slope * unit / total
+
+    found = minimize(
+        scaled_loss, start / unit, jac=True, method="L-BFGS-B",
+        bounds=[(low / u, None if high is None else high / u)
+                for (low, high), u in zip(bounds, unit, strict=True)],
+        options={"ftol": 1e-14, "gtol": 1e-10},
+    )  # fmt: skip
+    best = np.asarray(found.x * unit, dtype=np.float64)
     mean, slopes = model(best)
     information = (slopes / mean) @ slopes.T
     # each number in its own unit: a constant near zero is hardly felt, and is no reason to give up
