@@ -47,12 +47,14 @@ from tplm_gui.widgets.launch import (
     clock,
     folder_of,
     in_scroll,
+    read_plan,
     record_form,
     room_in,
     rule,
     size,
     together,
     wall_s,
+    write_plan,
 )
 from tplm_gui.widgets.parts import moved_image, zero_shift_um
 from tplm_gui.widgets.plots import MapPlot, Quantity
@@ -456,27 +458,14 @@ class ScanView(QWidget):
 
     def open_plan(self, path: str) -> None:
         """Show a plan from a file."""
-        try:
-            plan = load_plan(path)
-        except InputError as error:
-            self.hub.tell("error", str(error), code="open-plan")
-        else:
+        plan = read_plan(self.hub, path, load_plan)
+        if plan is not None:
             self.take_plan(plan, Path(path).name)
 
     def save_plan(self, path: str) -> None:
         """Write the plan to a file."""
-        plan = self.plan()
-        if plan is None:
-            self.hub.tell("error", "The plan has errors; it was not saved.", code="save-plan")
-            return
-        try:
-            Path(path).write_text(to_toml(plan), encoding="utf-8")
-        except OSError as error:
-            words = f"{path} was not written: {error.strerror}. Choose another place."
-            self.hub.tell("error", words, code="save-plan")
-        else:
+        if write_plan(self.hub, path, self.plan()):
             self.chooser.name_it(Path(path).name)
-            self.hub.tell("info", f"{path} written.", code="save-plan")
 
     def _plan_changed(self) -> None:
         self.bar.forgive()

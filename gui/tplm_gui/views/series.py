@@ -64,6 +64,7 @@ from tplm_gui.widgets.launch import (
     clock,
     folder_of,
     in_scroll,
+    read_plan,
     record_form,
     room_in,
     short_path,
@@ -71,6 +72,7 @@ from tplm_gui.widgets.launch import (
     together,
     wall_s,
     why_not,
+    write_plan,
 )
 from tplm_gui.widgets.plots import CurvePlot, Quantity
 
@@ -724,27 +726,14 @@ class SeriesView(QWidget):
 
     def open_plan(self, path: str) -> None:
         """Show a plan from a file."""
-        try:
-            plan = load_series(path)
-        except InputError as error:
-            self.hub.tell("error", str(error), code="open-plan")
-        else:
+        plan = read_plan(self.hub, path, load_series)
+        if plan is not None:
             self.take_plan(plan, Path(path).name)
 
     def save_plan(self, path: str) -> None:
         """Write the plan to a file."""
-        plan = self.plan()
-        if plan is None:
-            self.hub.tell("error", "The plan has errors; it was not saved.", code="save-plan")
-            return
-        try:
-            Path(path).write_text(to_toml(plan), encoding="utf-8")
-        except OSError as error:
-            words = f"{path} was not written: {error.strerror}. Choose another place."
-            self.hub.tell("error", words, code="save-plan")
-        else:
+        if write_plan(self.hub, path, self.plan()):
             self.chooser.name_it(Path(path).name)
-            self.hub.tell("info", f"{path} written.", code="save-plan")
 
     def _plan_changed(self) -> None:
         self.bar.forgive()

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from PyQt6.QtCore import Qt, pyqtSignal
 from PyQt6.QtGui import QKeySequence, QPalette, QShortcut
@@ -27,7 +27,7 @@ from PyQt6.QtWidgets import (
     QWidget,
 )
 
-from tplm_config import LineScan
+from tplm_config import InputError, LineScan, ScanPlan, SeriesPlan, to_toml
 from tplm_gui import theme, words
 from tplm_gui.hub import Hub, Reply, is_running
 from tplm_gui.widgets.form import ModelForm, NumberEdit, finite, number_text
@@ -286,6 +286,33 @@ def choose_file(parent: QWidget, title: str, taken: Any, save: bool = False) -> 
     dialog.fileSelected.connect(taken)
     dialog.show()
     return dialog
+
+
+P = TypeVar("P", bound=ScanPlan | SeriesPlan)
+
+
+def read_plan(hub: Hub, path: str, load: Callable[[str], P]) -> P | None:
+    """A plan from a file; what is wrong with it is told, and gives None."""
+    try:
+        return load(path)
+    except InputError as error:
+        hub.tell("error", str(error), code="open-plan")
+        return None
+
+
+def write_plan(hub: Hub, path: str, plan: ScanPlan | SeriesPlan | None) -> bool:
+    """Write a plan to a file, and tell; whether that went well."""
+    if plan is None:
+        hub.tell("error", "The plan has errors; it was not saved.", code="save-plan")
+        return False
+    try:
+        Path(path).write_text(to_toml(plan), encoding="utf-8")
+    except OSError as error:
+        text = f"{path} was not written: {error.strerror}. Choose another place."
+        hub.tell("error", text, code="save-plan")
+        return False
+    hub.tell("info", f"{path} written.", code="save-plan")
+    return True
 
 
 def rule() -> QWidget:
