@@ -79,6 +79,7 @@ def test_voigt_gives_back_its_parameters(gamma, d):
     assert fit.msd.line_um2 == pytest.approx(fit.msd.msd_um2, abs=1e-3)
 
 
+@pytest.mark.full
 def test_voigt_is_unbiased_and_its_errors_cover():
     rate = voigt_rate(2e5, 0.05)
     pulls = []

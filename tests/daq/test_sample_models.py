@@ -88,6 +88,7 @@ def bright_dark_line(path: Path, kelvin: float) -> tuple[Scan, LightHistogram, f
     return measured(path, "bright-dark", BRIGHT_DARK, plan, thermostat)
 
 
+@pytest.mark.full
 def test_bright_and_dark_excitons_at_nine_kelvin_seem_to_diffuse_backwards(tmp_path: Path) -> None:
     scan, light, spot_um = bright_dark_line(tmp_path / "cold.h5", 9.0)
     rise, rise_stderr = fitted(scan, 0.1, 0.4)

@@ -670,6 +670,7 @@ def test_the_feed_follows_the_run_that_the_host_tells_of(
     assert not child.is_running()
 
 
+@pytest.mark.full
 def test_a_reader_that_was_killed_is_started_again(
     qtbot: QtBot, hub: Hub, feed: ScanFeed, files: Callable[[str], Path]
 ) -> None:

@@ -95,8 +95,8 @@ def test_a_session_from_the_first_click_to_the_same_again(
     assert not [bar.news for bar in person.window.banners.bars if bar.news.level == "error"]
 
 
-MIDDLE = {"positions": "11", "dwell_s": "0.5", "passes": "8"}
-PLANNED = 2 + 11 * 8
+MIDDLE = {"positions": "11", "dwell_s": "0.5", "passes": "20"}
+PLANNED = 2 + 11 * 20
 """With the background before and after."""
 
 
