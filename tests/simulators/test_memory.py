@@ -290,7 +290,7 @@ def pair_energy(scale: float) -> float:
     return integrate.quad(weighted, -12 * scale, 12 * scale)[0]
 
 
-@pytest.mark.parametrize("scale", [0.3, 1.0, 2.0])
+@pytest.mark.parametrize("scale", [pytest.param(0.3, marks=pytest.mark.full), 1.0, 2.0])
 def test_two_sites_share_an_exciton_by_boltzmann(scale):
     alpha = 0.3
     kt = K_B_MEV_PER_K * 200.0

@@ -225,9 +225,8 @@ T3 = [
 ]
 
 
-@pytest.mark.parametrize(
-    "profile", ["purdue", *(pytest.param(name, marks=pytest.mark.full) for name in ("mit", "lmu"))]
-)
+@pytest.mark.full
+@pytest.mark.parametrize("profile", ["purdue", "mit", "lmu"])
 def test_photons_counted_in_flight_find_it_too(
     tmp_path: Path, program: Program, profile: str
 ) -> None:

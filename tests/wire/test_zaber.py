@@ -107,6 +107,7 @@ def test_a_reply_goes_wrong(hasty: Bench, fault: WireFault) -> None:
     survives(hasty, fault, "was lost" if lost else f"does not answer within {SHORT_S:g} s")
 
 
+@pytest.mark.full
 def test_the_connection_drops_in_mid_move(at: Bench) -> None:
     at.stage.move_to((0.0, 0.0))
     at.wire.drop()
