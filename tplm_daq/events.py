@@ -154,6 +154,35 @@ class VisitStored:
 
 
 @dataclass(frozen=True, slots=True)
+class Decided:
+    """What the next pass will be, or that the scan has told enough, and why.
+
+    Attributes
+    ----------
+    pass_index : int
+        The pass decided on.
+    why : str
+        In a sentence.
+    ends : bool
+        Whether the scan ends here: its goal or its time limit is reached.
+    dwell_s : tuple of float
+        Counting time at each place of the plan in that pass; 0: left out. Empty: the plan's.
+    d_cm2_per_s, d_stderr_cm2_per_s : float or None
+        What was known by then.
+    needed_s : float or None
+        Further time that the goal is predicted to need, travel included.
+    """
+
+    pass_index: int
+    why: str
+    ends: bool = False
+    dwell_s: tuple[float, ...] = ()
+    d_cm2_per_s: float | None = None
+    d_stderr_cm2_per_s: float | None = None
+    needed_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Centred:
     """The emission peak was found; the places of the plan are relative to it from now on.
 
@@ -243,6 +272,36 @@ class PointsReordered:
 
 
 @dataclass(frozen=True, slots=True)
+class TimeShared:
+    """How long the next point of a series may take, and why.
+
+    Attributes
+    ----------
+    index : int
+        The point.
+    time_s : float
+        Its share, set-up included.
+    left_s : float
+        What was left for it and the points after it.
+    why : str
+        In a sentence.
+    shares_s : tuple of float
+        What every point would get of it; 0 for those that are over.
+    wanted, stderr : str, float or None
+        What is to be known best, and the error of it that is expected in the end, in µs or cm²/s
+        for each unit of the swept quantity.
+    """
+
+    index: int
+    time_s: float
+    left_s: float
+    why: str
+    shares_s: tuple[float, ...] = ()
+    wanted: str = ""
+    stderr: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class PointEnded:
     """A point of a series is over; D is None where there is none."""
 
@@ -271,11 +330,13 @@ Event = (
     | VisitMeasured
     | VisitStored
     | Centred
+    | Decided
     | Notice
     | RunEnded
     | SeriesStarted
     | PointStarted
     | PointsReordered
+    | TimeShared
     | PointEnded
     | SeriesEnded
 )

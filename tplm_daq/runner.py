@@ -2,14 +2,13 @@
 
 import math
 import threading
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from tplm_config import ScanPlan, Visit, legs
+from tplm_config import ScanPlan
 from tplm_daq.conditions import ConditionBadError
 from tplm_daq.events import (
     Ending,
@@ -25,6 +24,7 @@ from tplm_daq.events import (
 )
 from tplm_daq.handling import DetectorTooBrightError
 from tplm_daq.light import Light
+from tplm_daq.route import Route
 from tplm_daq.visiting import Visiting
 from tplm_drivers import DeviceError, Instrument, SafeState
 
@@ -162,7 +162,7 @@ class Runner:
         self,
         instrument: Instrument,
         plan: ScanPlan,
-        todo: Sequence[Visit],
+        route: Route,
         started_s: float = 0.0,
         sample_home_um: tuple[float, ...] | None = None,
         scan_path: Path | None = None,
@@ -175,8 +175,8 @@ class Runner:
             Open devices.
         plan : ScanPlan
             The plan, for excitation and card settings.
-        todo : sequence of Visit
-            What is still to be measured, in order.
+        route : Route
+            Says what to measure next.
         started_s : float
             Time of the scan that has already gone by, when it is resumed.
         sample_home_um : tuple of float, optional
@@ -206,21 +206,25 @@ class Runner:
         try:
             self.enter(RunState.PREPARING)
             settings = self._protected(run, run.prepare)
-            self.emit(RunStarted(plan.visit_count, len(todo), settings))
-            to_do = deque(legs(plan, todo))
-            while to_do:
+            self.emit(RunStarted(plan.visit_count, route.left, settings))
+            while route.left:
                 self._between_visits(run)
                 if self._stop.is_set():
                     break
-                leg = to_do.popleft()
+                leg = route.next_leg(run.elapsed_s)
+                if leg is None:
+                    break
                 for record in self._protected(run, partial(run.measure, leg)):
                     self.emit(VisitMeasured(record))
+                    route.take(record)
                     done += 1
                     total = int(record.counts.sum())
-                    self.emit(VisitStored(record.visit.index, total, done, len(todo) - done))
-            complete = done == len(todo)
+                    self.emit(VisitStored(record.visit.index, total, done, route.left))
+            complete = not route.left
+            if complete:
+                route.next_leg(run.elapsed_s)  # a route that decides has a last word
             ending = Ending.COMPLETED if complete else Ending.STOPPED
-            message = "all visits measured" if complete else self._why
+            message = route.reached if complete else self._why
         except RunAborted:
             ending, message = Ending.ABORTED, self._why
         except RunStopped:

@@ -19,7 +19,9 @@ from tplm_config import (
     parse_profile,
     to_toml,
 )
+from tplm_daq.deciding import DecidedRoute
 from tplm_daq.events import Notice, Observer
+from tplm_daq.route import PlannedRoute, Route
 from tplm_daq.runner import Runner, RunOutcome
 from tplm_daq.store import Scan, ScanHeader, ScanWriter, read_scan
 from tplm_daq.store.frozen import is_frozen
@@ -194,6 +196,7 @@ def measure(
     instrument: Instrument,
     writer: ScanWriter,
     observers: Iterable[Observer] = (),
+    limit_s: float | None = None,
 ) -> RunOutcome:
     """Measure what a file still lacks, and finish the file.
 
@@ -207,6 +210,9 @@ def measure(
         The file; stays open, so that the caller decides when to let go.
     observers : iterable of callable
         Told of every event after the file.
+    limit_s : float, optional
+        The passes end this long after the first visit of this run, for a plan that is decided on
+        the way; beside its own goal and time limit.
 
     Returns
     -------
@@ -220,7 +226,7 @@ def measure(
     outcome = runner.run(
         instrument,
         writer.plan,
-        writer.todo,
+        _route(runner, instrument, writer, limit_s),
         started_s=writer.elapsed_s,
         sample_home_um=writer.sample_home_um,
         scan_path=writer.path,
@@ -230,6 +236,17 @@ def measure(
         if text is not None:
             runner.emit(Notice("warning", "not-packed", text))
     return outcome
+
+
+def _route(
+    runner: Runner, instrument: Instrument, writer: ScanWriter, limit_s: float | None
+) -> Route:
+    """What is to be measured, as planned or decided on the way."""
+    plan, todo = writer.plan, writer.todo
+    if not plan.decides:
+        return PlannedRoute(plan, todo)
+    scan = read_scan(writer.path)
+    return DecidedRoute(plan, instrument.profile, scan, todo, runner.emit, limit_s)
 
 
 class Stoppable(Protocol):

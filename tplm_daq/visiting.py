@@ -134,6 +134,11 @@ class Visiting:
         return self._instrument.clock
 
     @property
+    def elapsed_s(self) -> float:
+        """Device time since the scan began."""
+        return self.clock.now_s() - self._zero_s
+
+    @property
     def pause_timeout_s(self) -> float:
         """How long to wait for somebody after the detector was protected."""
         return self._instrument.profile.limits.pause_timeout_s

@@ -2,8 +2,10 @@
 
 from tplm_config.check import PlanEstimate, check, estimate
 from tplm_config.errors import InputError
+from tplm_config.goal import Goal, parse_goal
 from tplm_config.leg import Flight, Leg, flight, legs
 from tplm_config.plan import (
+    Adaptive,
     Background,
     CardSettings,
     Centring,
@@ -22,7 +24,7 @@ from tplm_config.plan import (
     Temperature,
 )
 from tplm_config.profile import InstrumentProfile
-from tplm_config.series import Axis, OnFailure, Point, SeriesPlan, Settings
+from tplm_config.series import Axis, OnFailure, Point, SeriesPlan, Settings, Share
 from tplm_config.toml import (
     bundled,
     load_any,
@@ -39,6 +41,7 @@ from tplm_config.toml import (
 from tplm_config.visit import Place, Visit, VisitKind
 
 __all__ = [
+    "Adaptive",
     "Axis",
     "Background",
     "CardSettings",
@@ -50,6 +53,7 @@ __all__ = [
     "Flight",
     "Fly",
     "Focus",
+    "Goal",
     "InputError",
     "InstrumentProfile",
     "Irf",
@@ -65,6 +69,7 @@ __all__ = [
     "ScanPlan",
     "SeriesPlan",
     "Settings",
+    "Share",
     "Temperature",
     "Visit",
     "VisitKind",
@@ -77,6 +82,7 @@ __all__ = [
     "load_plan",
     "load_profile",
     "load_series",
+    "parse_goal",
     "parse_plan",
     "parse_profile",
     "parse_series",

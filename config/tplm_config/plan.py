@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, TypeAdapter, model_validator
 
 from tplm_config._model import WHOLE, Model, NonNegativeFloat, PositiveFloat, PositiveInt
+from tplm_config.goal import Goal, parse_goal
 from tplm_config.visit import Place, Visit, VisitKind
 
 Order = Literal["one-way", "bidirectional", "interleaved", "random"]
@@ -168,6 +169,22 @@ class Centring(Model):
     """None leaves the focus as it is."""
 
 
+class Adaptive(Model):
+    """The time goes where it tells most about D, decided anew before each pass.
+
+    The first passes count everywhere alike, ``dwell_s`` at each place. Every later one has as
+    much counting time in all, shared out by the Fisher information of the light seen so far.
+    """
+
+    mode: Literal["precision", "robust"] = "precision"
+    """``precision``: D of normal diffusion is known best; ``robust``: also if the profile may
+    have wings and the spread an exponent other than 1."""
+    first_passes: Annotated[int, Field(ge=2, le=1000)] = 2
+    """Even passes before the first decision."""
+    floor: Annotated[float, Field(ge=0.05, le=1)] = 0.2
+    """Share of the time that all places get alike, so that shape and background stay checked."""
+
+
 class Waiting(Model):
     """What all conditions share."""
 
@@ -269,6 +286,13 @@ class ScanPlan(Model):
     centring: Centring | None = None
     """None takes the centre from the profile."""
     conditions: Conditions = Conditions()
+    stop_when: Annotated[str, Field(max_length=100)] | None = None
+    """The scan ends when D is known this well: "5 % on D" or "0.001 cm2/s on D"; ``passes`` is
+    then the most it may take."""
+    time_limit_s: Annotated[float, Field(gt=0, le=10_000_000)] | None = None
+    """The scan ends after this time since it began, whatever is known by then."""
+    adaptive: Adaptive | None = None
+    """None counts everywhere alike."""
     operator: Annotated[str, Field(max_length=500)] = ""
     """Who measures."""
     sample: Annotated[str, Field(max_length=2000)] = ""
@@ -292,6 +316,31 @@ class ScanPlan(Model):
             if self.reference is not None:
                 raise ValueError("[reference] would interrupt the passes of [fly]; leave one out")
         return self
+
+    @model_validator(mode="after")
+    def _can_decide(self) -> Self:
+        if self.stop_when is not None:
+            parse_goal(self.stop_when)
+        if self.adaptive is None and self.goal is None and self.time_limit_s is None:
+            return self
+        if self.fly is not None:
+            raise ValueError("[fly] walks whole lines at one speed; leave adaptive, stop_when out")
+        if self.adaptive is not None and (self.kind != "line" or self.order != "bidirectional"):
+            raise ValueError(
+                "[adaptive] decides for a line walked forth and back: it needs "
+                'kind = "line" and order = "bidirectional"'
+            )
+        return self
+
+    @property
+    def goal(self) -> Goal | None:
+        """The precision asked for, if any."""
+        return None if self.stop_when is None else parse_goal(self.stop_when)
+
+    @property
+    def decides(self) -> bool:
+        """Whether the run decides on the way what to measure, or when to end."""
+        return not (self.adaptive is None and self.stop_when is None and self.time_limit_s is None)
 
     @model_validator(mode="after")
     def _has_its_reference(self) -> Self:

@@ -1,6 +1,7 @@
 """The series plan: one scan again and again, with something else set each time."""
 
 import itertools
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self, TypeVar
@@ -103,6 +104,27 @@ class OnFailure(Model):
     """Go on with the next point, or end the series."""
 
 
+class Share(Model):
+    """The time of a night, shared between the points so that what they tell together is best known.
+
+    Before each point it is decided anew how long it counts, from the results so far.
+    """
+
+    time_s: Annotated[float, Field(gt=0, le=10_000_000)]
+    """In all: counting, travel, and what it takes to set up each point."""
+    so_that: Literal["tau", "slope"]
+    """``tau``: the relaxation time of D against the time between excitations is known best;
+    ``slope``: the slope of D against the one quantity that is swept."""
+    floor: Annotated[float, Field(ge=0.1, le=1)] = 0.3
+    """Share of the counting time that all points get alike, whatever is expected of the curve."""
+    d_slow_cm2_per_s: NonNegativeFloat = 0.01
+    """Guesses of the relaxation curve, used until there is a fit: D long after an excitation, …"""
+    d_memory_cm2_per_s: PositiveFloat = 0.14
+    """… what closely spaced excitations add to it, …"""
+    tau_us: PositiveFloat = 6.0
+    """… and the relaxation time."""
+
+
 @dataclass(frozen=True, slots=True)
 class Point:
     """One point of a series.
@@ -140,6 +162,8 @@ class SeriesPlan(Model):
     points: tuple[Settings, ...] = ()
     repeats: Annotated[int, Field(ge=1, le=MAX_POINTS)] = 1
     """How often the whole list is walked."""
+    share: Share | None = None
+    """None measures every point as the scan says; else ``scan.passes`` is the most it may take."""
     on_failure: OnFailure = OnFailure()
     notify: Annotated[tuple[str, ...], Field(max_length=100)] = ()
     """A command, called with a JSON object on its standard input when a point failed and at the
@@ -181,6 +205,46 @@ class SeriesPlan(Model):
                 label += f", repeat {repeat + 1}"
             yield Point(index, label, settings, repeat)
 
+    @property
+    def varied(self) -> tuple[str, ...]:
+        """Quantities that are not the same at every point."""
+        settings = {point.settings for point in self.walk()}
+        return tuple(name for name in _WORDS if len({getattr(s, name) for s in settings}) > 1)
+
+    @model_validator(mode="after")
+    def _can_be_shared(self) -> Self:
+        share = self.share
+        if share is None:
+            return self
+        if self.scan.fly is not None or self.scan.time_limit_s is not None:
+            raise ValueError(
+                "[share] decides how long each scan counts; leave [scan.fly] and "
+                "scan.time_limit_s out"
+            )
+        varied = set(self.varied)
+        if share.so_that == "slope":
+            (name, *more) = varied or {""}
+            fewest = {getattr(point.settings, name, None) for point in self.walk()} - {None}
+            if more or name not in STRAIGHT or len(fewest) < 3:
+                raise ValueError(
+                    f'so_that = "slope" needs one swept quantity of {", ".join(STRAIGHT)} with '
+                    f"three values or more, not {', '.join(sorted(varied)) or 'none'}"
+                )
+        elif not varied & EXCITING or varied - EXCITING:
+            raise ValueError(
+                f'so_that = "tau" needs points that differ in {", ".join(sorted(EXCITING))}, and '
+                f"in nothing else; they differ in {', '.join(sorted(varied)) or 'nothing'}"
+            )
+        longest_s = share.time_s * (1 - share.floor * (1 - 1 / self.count))
+        pass_s = self.scan.dwell_s * self.scan.place_count
+        if self.scan.passes * pass_s < longest_s:
+            raise ValueError(
+                f"a point may get up to {longest_s:.4g} s of the {share.time_s:g} s, but its scan "
+                f"ends after {self.scan.passes} passes of {pass_s:.4g} s; at least "
+                f"passes = {math.ceil(longest_s / pass_s)} is needed"
+            )
+        return self
+
     def _listed(self) -> Iterator[dict[str, Any]]:
         for chosen in itertools.product(*(axis.steps() for axis in self.axes)):
             yield {name: value for step in chosen for name, value in step.items()}
@@ -196,6 +260,10 @@ _WORDS: dict[str, Callable[[Any], str]] = {
     "sample_xy_um": lambda xy: f"spot ({xy[0]:g}, {xy[1]:g}) µm",
 }
 """Every quantity, and how its value is said."""
+STRAIGHT = ("power_nw", "fluence_uj_per_cm2", "repetition_rate_hz", "temperature_k")
+"""Quantities of which D has a slope."""
+EXCITING = frozenset(STRAIGHT[:3])
+"""Quantities that change the time between excitations."""
 
 
 def _one_of_two(value: T) -> T:

@@ -15,6 +15,8 @@ class FilmSettings(Model):
     """Which sample model this is."""
     emission_fwhm_nm: PositiveFloat = 600.0
     """Full width at half maximum of the light on the sample at the instant of the pulse, nm."""
+    emission_lorentz_hwhm_nm: NonNegativeFloat = 0.0
+    """Half width of a Lorentzian that gives the light wings along each axis (a Voigt profile)."""
     prompt_share: Fraction = 0.9
     """Height of the exponential part of the decay at time zero; the power law has the rest."""
     prompt_lifetime_ns: PositiveFloat = 2.3

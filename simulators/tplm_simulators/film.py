@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import voigt_profile
 
 from tplm_config.simulation import FilmSettings
 from tplm_simulators._jit import jit
@@ -78,15 +79,37 @@ class GaussianMap:
     photons: NDArray[np.float64]
     prompt_variance_um2: float
     prompt_photons: float
+    lorentz_hwhm_um: float = 0.0
+    """Half width of a Lorentzian that the profile is convolved with along each axis."""
 
     def through_aperture(self, x_um: float, y_um: float, aperture: Aperture) -> NDArray[np.float64]:
         """Photons expected per pulse in each time interval, with the aperture at (x, y)."""
+        if self.lorentz_hwhm_um > 0:
+            return self._voigt(self.variance_um2, self.photons, x_um, y_um, aperture)
         return _gaussian(self.variance_um2, self.photons, x_um, y_um, aperture)
 
     def prompt_through_aperture(self, x_um: float, y_um: float, aperture: Aperture) -> float:
         """Photons expected per pulse at the instant of the pulse."""
         variance, photons = np.array([self.prompt_variance_um2]), np.array([self.prompt_photons])
         return float(_gaussian(variance, photons, x_um, y_um, aperture)[0])
+
+    def _voigt(
+        self,
+        variance_um2: NDArray[np.float64],
+        photons: NDArray[np.float64],
+        x_um: float,
+        y_um: float,
+        aperture: Aperture,
+    ) -> NDArray[np.float64]:
+        """Light of a profile with wings, averaged over the aperture at three points an axis."""
+        sigma, half = np.sqrt(variance_um2)[:, None], aperture.half_width_um
+        nodes, weights = np.polynomial.legendre.leggauss(3)
+        area = 4 * half**2 if aperture.shape == "square" else math.pi * half**2
+        along = [
+            voigt_profile(place + half * nodes, sigma, self.lorentz_hwhm_um) @ weights / 2
+            for place in (x_um, y_um)
+        ]
+        return np.asarray(photons * area * along[0] * along[1])
 
 
 def _gaussian(
@@ -189,6 +212,7 @@ class Film:
             photons=photons * np.diff(self.decay_integral(time_edges_ns)),
             prompt_variance_um2=variance0_um2,
             prompt_photons=on_glass * settings.glass_scatter_per_incident_photon * incident,
+            lorentz_hwhm_um=settings.emission_lorentz_hwhm_nm * 1e-3,
         )
 
     def _mobility(self, temperature_k: float) -> float:

@@ -17,7 +17,7 @@ PLANS = [
     (
         LINE + "postions = 3",
         "postions",
-        "unknown key; did you mean 'positions'? allowed here: axis",
+        "unknown key; did you mean 'positions'? allowed here: adaptive",
     ),
     (LINE + "line = 3", "line", "unknown key; "),
     (LINE + "[backgroud]", "backgroud", "unknown key; did you mean 'background'?"),
@@ -36,7 +36,7 @@ PLANS = [
         "card.passes",
         "unknown key; did you mean 'passes' at the top, above every [table]? allowed here: mode",
     ),
-    (LINE + '"a b" = 1', '"a b"', "unknown key; allowed here: axis"),
+    (LINE + '"a b" = 1', '"a b"', "unknown key; allowed here: adaptive"),
     (LINE + '"\\u001b[2J" = 1', '"\\u001b[2J"', "unknown key; "),
     (LINE + "dwell_s = true", "dwell_s", "found true; a number is needed"),
     (LINE + 'dwell_s = "1.0"', "dwell_s", 'found "1.0"; a number is needed, without quotes'),

@@ -115,8 +115,60 @@ def test_scans_and_series_are_told_apart() -> None:
 def test_the_promised_ones_are_there() -> None:
     assert set(bundled("series")) == {
         "power-series", "fluence-series", "rep-rate-series", "constant-power", "reversibility",
-        "constant-count-rate", "temperature-series",
+        "constant-count-rate", "temperature-series", "shared-relaxation",
     }  # fmt: skip
+
+
+POWERS = [{"power_nw": [1, 2, 4, 8]}]
+SHARE = {"time_s": 100, "so_that": "tau"}
+
+
+def shared(**changes) -> SeriesPlan:
+    values = {
+        "scan": LINE | {"dwell_s": 1.0, "passes": 50},
+        "axes": POWERS,
+        "share": SHARE | changes.pop("share", {}),
+    }
+    return series(**(values | changes))
+
+
+def test_a_night_that_is_shared_survives_toml() -> None:
+    plan = shared(share={"floor": 0.5, "tau_us": 3.0})
+    assert parse_series(to_toml(plan), "its TOML") == plan
+    assert plan.varied == ("power_nw",)
+    assert series(axes=POWERS).share is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"share": {"floor": 0.0}}, "share.floor"),
+        ({"share": {"so_that": "d"}}, "so_that"),
+        ({"share": {"time_s": 0}}, "time_s"),
+        # (1 - 0.3 + 0.3 / 4) of 100 s, by passes of 5 s
+        ({"scan": LINE | {"passes": 15}}, r"up to 77.5 s .* at least passes = 16 is needed"),
+        ({"scan": LINE | {"passes": 50, "time_limit_s": 9.0}}, "leave .*scan.time_limit_s out"),
+        ({"scan": LINE | {"passes": 50, "card": {"mode": "t3"}, "fly": {}}}, r"leave \[scan.fly\]"),
+        ({"axes": [{"power_nw": [2, 2]}]}, "they differ in nothing"),
+        (
+            {"axes": [*POWERS, {"temperature_k": [10, 20]}]},
+            "they differ in power_nw, temperature_k",
+        ),
+        ({"axes": [{"temperature_k": [10, 20]}]}, "and in nothing else; they differ in temp"),
+        ({"share": {"so_that": "slope"}, "axes": [{"power_nw": [1, 2]}]}, "three values or more"),
+        (
+            {"share": {"so_that": "slope"}, "axes": [*POWERS, {"temperature_k": [10, 20]}]},
+            "one swept quantity",
+        ),
+        (
+            {"share": {"so_that": "slope"}, "axes": [{"transmission": [0.1, 0.2, 0.3]}]},
+            "one swept quantity",
+        ),
+    ],
+)
+def test_nights_that_cannot_be_shared(changes, words) -> None:
+    with pytest.raises(ValueError, match=words):
+        shared(**changes)
 
 
 def test_the_schema_knows_what_the_model_knows() -> None:

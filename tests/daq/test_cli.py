@@ -255,3 +255,27 @@ def test_a_missing_library_is_a_sentence(
     assert "needs the library 'serial', which is not installed" in row["error"]
     assert "pip install" in row["error"]
     assert "attenuator" in answer["none"]
+
+
+def test_check_foretells_by_the_light_of_a_scan(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    film = tmp_path / "short.h5"
+    quick = ["--set", "positions=21", "--set", "passes=2", "--set", "dwell_s=0.5"]
+    assert run(capsys, "scan", "line", "--out", film, *quick, "--json")[0] == 0
+    goal = ["--set", 'stop_when="5 % on D"', "--like", film]
+    _, even = run_json(capsys, "check", "line", *goal)
+    _, placed = run_json(capsys, "check", "line", *goal, "--set", "adaptive={}")
+    assert even["assumed_from"] == str(film)
+    assert even["assumed_count_rate_hz"] == pytest.approx(1.2e4, rel=0.2)
+    assert even["goal_s"] > 1.8 * placed["goal_s"] > 0
+    assert "dwell" in [limit["name"] for limit in even["limits"]]
+    assert "dwell" not in [limit["name"] for limit in placed["limits"]]
+    two = ["--d-cm2-per-s", "0.01", "--d-cm2-per-s", "0.1"]
+    _, ranged = run_json(capsys, "check", "line", *goal, *two)
+    low, high = ranged["range"]
+    assert low["goal_s"] > 10 * high["goal_s"]
+    code, out, _ = run(capsys, "check", "line", *goal, *two)
+    assert code == 0
+    assert out.count("5 % on D would take about") == 2
+    assert run(capsys, "check", "line", "--like", tmp_path / "none.h5")[0] == 2

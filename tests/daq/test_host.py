@@ -24,13 +24,16 @@ from tests.daq.rig import Rig, rig, small_plan
 from tplm_config import InputError, ScanPlan, Visit, VisitKind
 from tplm_daq.cli import main
 from tplm_daq.events import (
+    Decided,
     Ending,
     Event,
+    InstrumentSettings,
     Notice,
     PointEnded,
     PointStarted,
     Rates,
     RunEnded,
+    RunStarted,
     RunState,
     SeriesEnded,
     SeriesStarted,
@@ -928,3 +931,18 @@ def test_following_a_scan_to_its_end(
             assert "visit 5: " in out
             assert "completed: all visits measured" in out
             assert "laser off: yes, shutter closed: yes" in out
+
+
+def test_time_left_goes_by_what_was_foretold_of_the_goal() -> None:
+    clock = Hand()
+    board = StatusBoard(Status("scan", "line", "/a.h5"), clock=clock)
+    settings = InstrumentSettings(2.5e6, 25.0, 8, 0.0, 1, 2.5e6, None, None, None, None, None)
+    board(RunStarted(400, 400, settings))
+    clock.now_s = 10.0
+    board(VisitStored(0, 100, 10, 390))
+    assert board.snapshot()["left_s"] == pytest.approx(390.0)
+    board(Decided(1, "so far", needed_s=25.0))
+    clock.now_s = 13.0
+    assert board.snapshot()["left_s"] == pytest.approx(22.0)
+    board(Decided(2, "not known", needed_s=None))
+    assert board.snapshot()["left_s"] == pytest.approx(387.0)

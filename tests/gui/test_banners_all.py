@@ -137,6 +137,11 @@ TABLE = [Banner(*row) for row in (  # type: ignore[arg-type]
      "is measured again"),
     ("summary", W, ("results.csv could not be written (it is open elsewhere); it is tried again "
      "later"), "tried again"),
+    ("summary", E, ("no further point can be proposed: singular matrix; what is measured is kept"),
+     "what is measured is kept"),
+    ("goal", W, ("at this light 5 % on D needs about 43 min more, but its 10 passes end in about 7 "
+     "min, with D known to ± 0.001 cm²/s; more light, more passes or a longer time limit would "
+     "help"), "would help"),
     ("summary", E, "the summary is not whole: results.csv: No space left on device", "not whole"),
     ("summary", E, "there is no new picture: the disk is full", "no new picture"),
     # views

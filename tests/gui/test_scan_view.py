@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,10 @@ from PyQt6.QtCore import Qt
 from PyQt6.QtWidgets import QCheckBox, QFileDialog, QLabel, QPushButton, QWidget
 from pytestqt.qtbot import QtBot
 
+from tests.daq.scan_files import write_counts
+from tplm_analysis import synthetic_map
 from tplm_config import (
+    CardSettings,
     InputError,
     LineScan,
     PositionScan,
@@ -518,3 +522,42 @@ def test_the_last_image_moves_with_the_zero(desk: Desk) -> None:
     # of another instrument it says nothing
     desk.view.picture.show_instrument(load_profile("mit"))
     assert desk.view.picture.title.text() == "Positions over the expected spot"
+
+
+def test_it_says_when_the_goal_will_be_reached_and_what_limits(desk: Desk) -> None:
+    assert desk.text("scan-goal") == words.NONE
+    desk.type_in("stop_when", "5 % on D")
+    expected = outlook(load_plan("line", ['stop_when="5 % on D"']), PROFILE)
+    assert expected.goal_s is not None
+    assert desk.text("scan-goal") == words.duration(expected.goal_s)
+    assert desk.text("scan-limits").splitlines()[0] == expected.limits[0].advice
+    desk.type_in("stop_when", "five percent")
+    assert any("no goal" in problem for problem in desk.view.form.problems())
+
+
+def test_the_light_of_the_last_scan_is_expected_again(desk: Desk, tmp_path: Path) -> None:
+    """Half the width of the profile's spot, and hardly any background."""
+    made = synthetic_map(3, amplitude=2e5, fwhm0_nm=400, background_fraction=0.001)
+    plan = LineScan(
+        half_range_um=2, positions=41, passes=1, card=CardSettings(time_bin_ps=25, range_ns=20)
+    )
+    write_counts(tmp_path / "last.h5", plan, table=made.counts)
+    assert not desk.find("scan-like").isEnabled()
+    before = desk.text("scan-error")
+    view = SimpleNamespace(path=tmp_path / "last.h5", complete=True, fit=None)
+    desk.view._take_map(view)
+    desk.settle()
+    assert desk.find("scan-like").isChecked()
+    assert "last.h5" in desk.find("scan-like").text()
+    like = desk.text("scan-error")
+    assert float(like.split()[1]) < float(before.split()[1])
+    desk.find("scan-like").click()
+    desk.settle()
+    assert desk.text("scan-error") == before
+
+
+def test_a_last_scan_that_does_not_know_d_changes_nothing(desk: Desk, tmp_path: Path) -> None:
+    before = desk.text("scan-error")
+    desk.view._take_map(SimpleNamespace(path=tmp_path / "gone.h5", complete=True, fit=None))
+    desk.settle()
+    assert desk.text("scan-error") == before

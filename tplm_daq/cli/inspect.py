@@ -1,6 +1,9 @@
 """Commands that look before anything is measured: check, devices, profiles."""
 
 import json
+import math
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import click
@@ -20,7 +23,15 @@ from tplm_config.toml import Kind
 from tplm_daq.cli.options import Number, json_option, sample_options, sampled, set_option
 from tplm_daq.cli.output import answer
 from tplm_daq.cli.series import foretell
-from tplm_daq.prediction import COUNT_RATE_HZ, D_CM2_PER_S, outlook
+from tplm_daq.prediction import (
+    COUNT_RATE_HZ,
+    D_CM2_PER_S,
+    Outlook,
+    count_rate_hz_of,
+    light_of_scan,
+    outlook,
+)
+from tplm_daq.store import read_scan
 
 
 @click.command()
@@ -34,12 +45,17 @@ from tplm_daq.prediction import COUNT_RATE_HZ, D_CM2_PER_S, outlook
     help="Print the JSON Schema for editors and leave.",
 )  # fmt: skip
 @click.option(
-    "--count-rate-hz", type=Number(1e-3, 1e12), default=COUNT_RATE_HZ,
-    show_default=True, help="Count rate at the centre that the predicted error assumes.",
+    "--like", type=click.Path(path_type=Path),
+    help="Foretell by the light of this scan, a short one is enough: rate, width, decay, D.",
 )  # fmt: skip
 @click.option(
-    "--d-cm2-per-s", type=Number(0, 1e3), default=D_CM2_PER_S, show_default=True,
-    help="Diffusivity that the predicted error assumes.",
+    "--count-rate-hz", type=Number(1e-3, 1e12),
+    help=f"Count rate at the centre to foretell by; {COUNT_RATE_HZ:g} if nothing tells it.",
+)  # fmt: skip
+@click.option(
+    "--d-cm2-per-s", type=Number(0, 1e3), multiple=True,
+    help=f"Diffusivity to foretell by, more than once for a range; {D_CM2_PER_S:g} if nothing "
+    "tells it.",
 )  # fmt: skip
 @json_option
 def check(
@@ -50,11 +66,12 @@ def check(
     sample: str | None,
     sample_set: tuple[str, ...],
     schema_of: Kind | None,
-    count_rate_hz: float,
-    d_cm2_per_s: float,
+    like: Path | None,
+    count_rate_hz: float | None,
+    d_cm2_per_s: tuple[float, ...],
     as_json: bool,
 ) -> None:
-    """Check a plan: positions, duration, disk, and how well it will know D.
+    """Check a plan: positions, duration, disk, how well it will know D, and what limits that.
 
     Of a series every point is listed, with its excitation and the time at which it ends.
     """
@@ -67,10 +84,17 @@ def check(
     found = load_any(plan, set)
     instrument = sampled(load_profile(profile, set_profile), sample, sample_set, simulated=False)
     if isinstance(found, SeriesPlan):
-        foretell(found, instrument, plan, as_json, count_rate_hz, d_cm2_per_s)
+        d = d_cm2_per_s[0] if d_cm2_per_s else D_CM2_PER_S
+        foretell(found, instrument, plan, as_json, count_rate_hz or COUNT_RATE_HZ, d)
         return
-    foreseen = outlook(found, instrument, count_rate_hz, d_cm2_per_s, plan)
-    cost, stderr_d = foreseen.cost, foreseen.d_stderr_cm2_per_s
+    light = None if like is None else light_of_scan(read_scan(like))
+    rate_hz = count_rate_hz or (COUNT_RATE_HZ if light is None else count_rate_hz_of(light))
+    known_d = D_CM2_PER_S if light is None else light.d_cm2_per_s
+    outlooks = [
+        outlook(found, instrument, rate_hz, d, plan, light) for d in d_cm2_per_s or (known_d,)
+    ]
+    foreseen = outlooks[0]
+    cost = foreseen.cost
     places = found.places()
     result: dict[str, Any] = {
         "plan": plan,
@@ -79,27 +103,57 @@ def check(
         **cost.model_dump(),
         "x_um": sorted({round(place.x_um, 6) for place in places}),
         "y_um": sorted({round(place.y_um, 6) for place in places}),
-        "predicted_d_stderr_cm2_per_s": stderr_d,
-        "assumed_d_cm2_per_s": d_cm2_per_s,
-        "assumed_count_rate_hz": count_rate_hz,
-    }
-    known = (
-        "the error of D cannot be predicted for this plan"
-        if stderr_d is None
-        else f"D = {d_cm2_per_s:g} cm²/s would be known to ± {stderr_d:.2g} cm²/s, "
-        f"with {count_rate_hz:g} counts/s at the centre"
-    )
-    minutes, seconds = divmod(round(cost.duration_s), 60)
+        "predicted_d_stderr_cm2_per_s": foreseen.d_stderr_cm2_per_s,
+        "assumed_d_cm2_per_s": foreseen.d_cm2_per_s,
+        "assumed_count_rate_hz": foreseen.count_rate_hz,
+        "assumed_from": None if like is None else str(like),
+        "goal_s": foreseen.goal_s,
+        "limits": [asdict(limit) for limit in foreseen.limits],
+        "range": [
+            {"d_cm2_per_s": o.d_cm2_per_s, "d_stderr_cm2_per_s": o.d_stderr_cm2_per_s,
+             "goal_s": o.goal_s}
+            for o in outlooks
+        ],
+    }  # fmt: skip
+    known = "\n".join(foretold(found, each) for each in outlooks)
+    known += "".join(f"\n  {limit.name}: {limit.advice}" for limit in foreseen.limits)
+    if foreseen.d_stderr_cm2_per_s is not None and not foreseen.limits:
+        known += "\n  only the number of counts limits it: it falls with the root of the time"
     text = (
         f"{plan}: a {found.kind} of {cost.positions} positions, {found.passes} "
         f"{found.order} passes, {cost.visits} visits\n"
         f"x from {min(result['x_um']):g} to {max(result['x_um']):g} µm, "
         f"y from {min(result['y_um']):g} to {max(result['y_um']):g} µm\n"
         f"{found.card.bins} bins of {found.card.time_bin_ps:g} ps\n"
-        f"{minutes} min {seconds} s, of which {cost.counting_s:.0f} s counting; "
+        f"{duration(cost.duration_s)}, of which {cost.counting_s:.0f} s counting; "
         f"{cost.disk_bytes / 1e6:.1f} MB while measuring\n{known}"
     )
     answer(result, text, as_json)
+
+
+def foretold(plan: ScanPlan, foreseen: Outlook) -> str:
+    """How well D will be known, in a sentence."""
+    d, error = foreseen.d_cm2_per_s, foreseen.d_stderr_cm2_per_s
+    if error is None:
+        return f"for D = {d:.3g} cm²/s the error cannot be predicted for this plan"
+    share = f" ({error / d:.1%})" if d > 0 else ""
+    words = (
+        f"D = {d:.3g} cm²/s would be known to ± {error:.2g} cm²/s{share}, with "
+        f"{foreseen.count_rate_hz:.4g} counts/s at the centre"
+    )
+    if foreseen.goal_s is None or not math.isfinite(foreseen.goal_s):
+        return words
+    goal_s, whole_s = foreseen.goal_s, foreseen.cost.duration_s
+    limit_s = min(whole_s, plan.time_limit_s or math.inf)
+    reach = "" if goal_s <= limit_s else ", longer than this plan may take"
+    return f"{words}; {plan.stop_when} would take about {duration(goal_s)}{reach}"
+
+
+def duration(seconds: float) -> str:
+    """A time in words."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
 
 
 def _in_words(plan: ScanPlan) -> str:

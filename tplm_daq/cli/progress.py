@@ -18,6 +18,7 @@ from rich.progress import (
 )
 
 from tplm_daq.events import (
+    Decided,
     Event,
     Notice,
     Rates,
@@ -92,6 +93,9 @@ class ScanProgress:
                 )
             case Rates():
                 self._progress.update(self._task, rates=rates_text(event, self._console.width))
+            case Decided(needed_s=needed_s) if needed_s is not None:
+                words = f"scanning, about {needed_s / 60:.1f} min to the goal"
+                self._progress.update(self._task, description=words)
             case VisitStored():
                 self._progress.advance(self._task)
             case StateChanged(state, why) if why:

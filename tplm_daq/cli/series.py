@@ -34,11 +34,12 @@ from tplm_daq.events import (
     SeriesEnded,
     SeriesStarted,
     StateChanged,
+    TimeShared,
     VisitStored,
 )
 from tplm_daq.host import Host
 from tplm_daq.prediction import COUNT_RATE_HZ, D_CM2_PER_S
-from tplm_daq.series import Forecast, Series, SeriesOutcome, forecast
+from tplm_daq.series import Forecast, Series, SeriesOutcome, forecast, foresee, propose
 from tplm_daq.series.engine import LOG
 from tplm_daq.series.picture import PICTURE
 from tplm_daq.series.results import (
@@ -109,6 +110,8 @@ class SeriesProgress:
                 again = f", attempt {attempt}" if attempt > 1 else ""
                 self._progress.update(self._points, description=f"point {index}: {label}{again}")
                 self._progress.update(self._visits, total=None, completed=0, words="")
+            case TimeShared(why=why):
+                self._console.print(why, markup=False)
             case RunStarted(planned, to_do):
                 self._progress.update(self._visits, total=planned, completed=planned - to_do)
             case VisitStored(_, _, done, to_do):
@@ -225,6 +228,9 @@ def _in_words(series: Series, outcome: SeriesOutcome) -> str:
     if swept == "temperature_k":
         activation, why = arrhenius_of(points)
         lines.append(f"activation: {activation or why}")
+    if series.plan.share is not None:
+        proposal = propose(points, series.plan, series.profile)
+        lines.append(f"next: {proposal or 'there is no curve yet to propose a point by'}")
     lines.append(f"left in {series.folder}: {SUMMARY}, {PICTURE}, {LOG}, one .h5 for each point")
     return "\n".join(lines)
 
@@ -239,6 +245,7 @@ def foretell(
 ) -> None:
     """Print every point before anything is opened."""
     points = forecast(plan, profile, count_rate_hz, d_cm2_per_s, source)
+    shared = foresee(plan, profile, count_rate_hz, source)
     now = datetime.now().astimezone()
     end = points[-1].ends_at(now)
     disk_bytes = sum(p.disk_bytes for p in points)
@@ -253,6 +260,13 @@ def foretell(
         "assumed_d_cm2_per_s": d_cm2_per_s,
         "assumed_count_rate_hz": count_rate_hz,
     }
+    if shared is not None and plan.share is not None:
+        result["shared"] = {
+            "wanted": plan.share.so_that,
+            "stderr": shared.stderr,
+            "even_stderr": shared.even_stderr,
+            "passes_s": shared.passes_s.tolist(),
+        }
     head = (
         "point  power    rate     fluence   <N>      between   counts    σ_D      duration  ends\n"
         "       nW       MHz      µJ/cm²              µs                  cm²/s"
@@ -263,8 +277,14 @@ def foretell(
         f"{_duration(points[-1].ends_s)}, until {end:%a %d %b %H:%M}; "
         f"{disk_bytes / 1e6:.0f} MB while measuring\n"
         f"counts and σ_D for {count_rate_hz:g} counts/s at the centre of the brightest point and "
-        f"D = {d_cm2_per_s:g} cm²/s"
+        + (f"D = {d_cm2_per_s:g} cm²/s" if shared is None else "D by the guesses of [share]")
     )
+    if shared is not None and plan.share is not None:
+        name, unit = ("τ", "µs") if plan.share.so_that == "tau" else ("slope", "cm²/s per unit")
+        lines.append(
+            f"the time is shared so that {name} is known best: to ± {shared.stderr:.2g} {unit}; "
+            f"with even shares to ± {shared.even_stderr:.2g}. It is shared anew before each point"
+        )
     answer(result, "\n".join(lines), as_json)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tplm_config import Visit
 from tplm_daq.events import (
+    Decided,
     Ending,
     Event,
     Notice,
@@ -21,6 +22,7 @@ from tplm_daq.events import (
     SeriesEnded,
     SeriesStarted,
     StateChanged,
+    TimeShared,
     VisitStarted,
     VisitStored,
 )
@@ -212,6 +214,8 @@ class _TimeLeft:
         self._run_from_s = self._stored_s = self._point_from_s = 0.0
         self._done = self._to_do = 0
         self._points_s: list[float] = []
+        self._goal: tuple[float, float] | None = None
+        """When it was last foretold how long the goal of the scan takes, and how long."""
 
     def __call__(self, event: Event) -> None:
         match event:
@@ -221,7 +225,10 @@ class _TimeLeft:
             case StateChanged() if self._paused_from_s is not None:
                 self._paused_s += self._clock() - self._paused_from_s
                 self._paused_from_s = None
+            case Decided():
+                self._goal = None if event.needed_s is None else (self._busy_s(), event.needed_s)
             case RunStarted():
+                self._goal = None
                 self._run_from_s = self._stored_s = self._busy_s()
                 self._done, self._to_do = 0, event.visits_to_do
             case VisitStored():
@@ -250,6 +257,9 @@ class _TimeLeft:
         if self._done:
             visit_s = (self._stored_s - self._run_from_s) / self._done
             left_s = max(visit_s * self._to_do - (busy_s - self._stored_s), 0.0)
+        if self._goal is not None and left_s is not None:
+            foretold_s, needed_s = self._goal
+            left_s = min(left_s, max(needed_s - (busy_s - foretold_s), 0.0))
         if status.points_planned is None or status.points_done is None:
             return elapsed_s, left_s
         if self._points_s:
@@ -294,6 +304,8 @@ def _after(now: Status, event: Event) -> Status:
             return replace(
                 now, point=event, visit=None, rates=None, visits_done=0, visits_planned=None
             )
+        case TimeShared(why=why):
+            return replace(now, messages=_said(now, "info", why))
         case PointEnded(index, ending, message):
             done = (now.points_done or 0) + (ending is Ending.COMPLETED)
             text = f"point {index} {ending}: {message}"

@@ -1,6 +1,7 @@
 """The engine of a series: one scan file for each point, and a manifest that survives anything."""
 
 import itertools
+import math
 import threading
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator
@@ -51,13 +52,17 @@ from tplm_daq.series.notify import call
 from tplm_daq.series.picture import draw_series
 from tplm_daq.series.points import check_series
 from tplm_daq.series.results import SUMMARY, result_of, summarise, write_table
+from tplm_daq.series.sharing import SharedTime, propose
 from tplm_daq.session import begin, finish_complete, go_on, measure, stopping_on_signals
 from tplm_daq.store import Scan, read_scan
 from tplm_daq.store.files import sync_folder
 from tplm_daq.wall import utc_now
-from tplm_drivers import DeviceError, Instrument, SafeState, connect
+from tplm_drivers import Clock, DeviceError, Instrument, SafeState, connect
 
 LOG = "log.jsonl"
+TIME_IS_OVER = (
+    "the time to share is over; with a longer share.time_s, tplm resume FOLDER --plan PLAN goes on"
+)
 Opener = Callable[[InstrumentProfile], Instrument]
 
 
@@ -154,6 +159,7 @@ class Series:
         self._ended = threading.Event()
         self._changing = threading.RLock()
         self._begun: set[int] = set()
+        self._shared: SharedTime | None = None
         self._request: Callable[[Runner], None] | None = None
         self._asked = Ending.STOPPED
         self._why = ""
@@ -340,6 +346,8 @@ class Series:
         """
         wanted = check_series(self.plan, self.profile, self.source)
         self._scans = [scan for _, scan, _ in wanted]
+        if self.plan.share is not None:
+            self._shared = SharedTime(self.plan, self.profile, source=self.source)
         with self._owned_folder(), ExitStack() as stack:
             self._observers.append(stack.enter_context(EventLog(self.folder / LOG)))
             error: Exception | None = None
@@ -401,11 +409,11 @@ class Series:
             except InputError as error:
                 spoilt.append(str(error))
                 continue
-            found[to_toml(scan.plan)].append((old, scan))
+            found[self._asked_of(scan.plan)].append((old, scan))
         taken = {path.stem for path in self.folder.glob("p*.h5")}
         filled = []
         for entry, plan in zip(entries, self._scans, strict=True):
-            same = found[to_toml(plan)]
+            same = found[self._asked_of(plan)]
             if same:
                 old, scan = same.popleft()
                 filled.append(self._kept(entry, old, scan))
@@ -436,10 +444,23 @@ class Series:
             text = f"{words}; it stays as it is, and its point is measured again"
             self.emit(Notice("error", "spoilt", text))
 
+    def _asked_of(self, plan: ScanPlan) -> str:
+        """What has to be the same for a file to be that of a point."""
+        if self._shared is not None and plan.time_limit_s is not None:
+            plan = plan.model_copy(update={"time_limit_s": 1.0})  # a night may be made longer
+        return to_toml(plan)
+
     def _kept(self, entry: Entry, old: Entry | None, scan: Scan) -> Entry:
         """A point whose file is there, whole or in part."""
         self._stored += int(scan.stored.sum())
         changes: dict[str, Any] = {"file": scan.path.name, "attempts": old.attempts if old else 0}
+        ends_s = (scan.columns["started_s"] + scan.columns["live_s"])[scan.stored]
+        changes |= {
+            "time_share_s": old.time_share_s if old else None,
+            # a crash leaves no word of it but the file's
+            "spent_s": max(old.spent_s if old else 0.0, float(ends_s.max(initial=0.0))),
+            **_times_of(scan),
+        }
         if scan.complete:
             left = finish_complete(scan)
             if left is not None:
@@ -480,7 +501,12 @@ class Series:
             attempt = self.manifest.points[index].attempts + 1
             self._update(index, state="running", attempts=attempt)
             self.emit(PointStarted(index, label, attempt))
-            tried = self._try(index)
+            limit_s = self._share_time(index)
+            if limit_s is not None and limit_s < self._least_s(index):
+                self._update(index, state="waiting", message=TIME_IS_OVER)
+                self._tell_point(index, Ending.STOPPED, TIME_IS_OVER)
+                return Ending.STOPPED, TIME_IS_OVER
+            tried = self._try(index, limit_s)
             if tried.ending is Ending.COMPLETED:
                 self._point_done(index, tried.message)
                 return None
@@ -511,11 +537,32 @@ class Series:
                 return Ending.FAILED, f"the laser is not known to be off: {tried.message}"
             return None if policy.then == "skip" else (Ending.FAILED, tried.message)
 
-    def _try(self, index: int) -> _Attempt:
+    def _share_time(self, index: int) -> float | None:
+        """Decide how long a point may measure from its first visit on; None: as its scan says."""
+        if self._shared is None:
+            return None
+        entries = self.manifest.points
+        told, limit_s = self._shared.decide(entries, {index, *self._waiting()}, index)
+        self._update(index, time_share_s=told.time_s)
+        self.emit(told)
+        return limit_s
+
+    def _least_s(self, index: int) -> float:
+        """Least time that makes a point worth beginning: a pass, unless it has one already."""
+        each = self._shared.prospects[index] if self._shared is not None else None
+        entry = self.manifest.points[index]
+        if each is None or entry.counted_s >= each.counting * each.pass_s:
+            return -math.inf
+        return each.before_s + each.pass_s
+
+    def _try(self, index: int, limit_s: float | None) -> _Attempt:
         """One run of a point's scan, in the file that it has already, if any."""
-        path = self.folder / self.manifest.points[index].file
+        entry = self.manifest.points[index]
+        path = self.folder / entry.file
+        began: tuple[Clock, float] | None = None
         try:
             instrument = self._open()
+            began = instrument.clock, instrument.clock.now_s()
             if self._ended.is_set():
                 return _Attempt(self._asked, self._why)
             runner = self._next_runner()
@@ -532,9 +579,16 @@ class Series:
                     observers.insert(0, self.live)
                 if self.watch is not None:
                     self.watch(runner, self._scans[index])
-                outcome = measure(runner, instrument, writer, observers)
+                outcome = measure(runner, instrument, writer, observers, limit_s)
         except (DeviceError, InputError) as error:
             return _Attempt(Ending.FAILED, sentence(error), 0, error)
+        finally:
+            if began is not None:
+                clock, began_s = began
+                spent_s = entry.spent_s + clock.now_s() - began_s
+                with suppress(InputError):  # what is wrong with the file is told elsewhere
+                    self._update(index, **_times_of(read_scan(path)))
+                self._update(index, spent_s=spent_s)
         self._state = outcome.safe_state
         return _Attempt(outcome.ending, outcome.message, outcome.visits_done, outcome.error)
 
@@ -576,6 +630,14 @@ class Series:
         points = self.manifest.points
         done = sum(entry.state == "done" for entry in points)
         summary, curve = summarise(points)
+        if self._shared is not None:
+            try:
+                proposal = propose(points, self.plan, self.profile)
+                summary |= {} if proposal is None else {"next_point": proposal.to_dict()}
+            except Exception as failure:  # noqa: BLE001 - what is measured matters more
+                why = f"{sentence(failure)}; what is measured is kept"
+                words = f"no further point can be proposed: {why}"
+                self.emit(Notice("error", "summary", words))
         self._write_table()
         try:
             self._write(ending=ending.value, message=message, summary=summary)
@@ -667,6 +729,15 @@ class Series:
         with self._changing:
             self._manifest = self.manifest.model_copy(update=changes)
             write_manifest(self.folder, self._manifest)
+
+
+def _times_of(scan: Scan) -> dict[str, Any]:
+    """What a file says of the time that its point took."""
+    begun_s = scan.columns["started_s"][scan.stored]
+    return {
+        "prepare_s": float(begun_s.min()) if begun_s.size else None,
+        "counted_s": float(scan.exposure_s.sum()),
+    }
 
 
 def run_series(

@@ -1,17 +1,14 @@
 """What a series will be, point by point, before anything is opened: the dry run."""
 
+import math
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from tplm_config import InstrumentProfile, ScanPlan, SeriesPlan
+from tplm_config import InstrumentProfile, SeriesPlan
 from tplm_daq.prediction import predict, weighted_exposure_s
-from tplm_daq.series.points import check_series, excitation_at
-
-SETUP_S = 5.0
-"""Time a point takes beside its scan: laser, power, wheel, card."""
-RAMP_K_PER_MIN = 10.0
-"""Assumed of the cryostat."""
+from tplm_daq.series.points import check_series, excitation_at, light_of, set_up_s
+from tplm_daq.series.sharing import SharedTime, Shares
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +28,7 @@ class Forecast:
     d_stderr_cm2_per_s : float or None
         Predicted error of D at the assumed D.
     duration_s : float
-        Settings, counting, travel, and the cryostat's way.
+        Settings, counting, travel, and the cryostat's way; with [share], the share foreseen.
     ends_s : float
         From the beginning of the series.
     disk_bytes : int
@@ -74,7 +71,8 @@ def forecast(
     count_rate_hz : float
         Count rate at the centre of the brightest point; others follow from power and wheel.
     d_cm2_per_s : float
-        Diffusivity assumed for the error; None: no error is predicted.
+        Diffusivity assumed for the error; None: no error is predicted. With [share] that of the
+        plan's guesses.
 
     Raises
     ------
@@ -82,20 +80,22 @@ def forecast(
         If the instrument cannot carry it out.
     """
     checked = check_series(plan, profile, source)
-    brightest = max(_light(scan) for _, scan, _ in checked)
+    shared = foresee(plan, profile, count_rate_hz, source)
+    brightest = max(light_of(scan) for _, scan, _ in checked)
     ends_s = 0.0
     before_k: float | None = None
     found = []
     for point, scan, cost in checked:
         power_nw, rate_hz = scan.excitation.power_nw, scan.excitation.repetition_rate_hz
         light = excitation_at(plan, profile, power_nw, rate_hz) if power_nw and rate_hz else None
-        at_centre_hz = scan.detection.count_rate_hz or count_rate_hz * _light(scan) / brightest
-        duration_s = SETUP_S + cost.duration_s
-        if scan.temperature is not None:
-            goal_k = scan.temperature.set_point_k
-            way_k = 0.0 if before_k is None else abs(goal_k - before_k)
-            duration_s += 60 * way_k / RAMP_K_PER_MIN + scan.temperature.time_s
-            before_k = goal_k
+        at_centre_hz = scan.detection.count_rate_hz or count_rate_hz * light_of(scan) / brightest
+        duration_s, part, d = set_up_s(scan, before_k) + cost.duration_s, 1.0, d_cm2_per_s
+        before_k = None if scan.temperature is None else scan.temperature.set_point_k
+        if shared is not None:
+            duration_s = float(shared.times_s[point.index])
+            part = float(shared.passes_s[point.index]) / cost.duration_s
+            d = None if d is None else float(shared.d_cm2_per_s[point.index])
+        error = None if d is None else predict(scan, profile, at_centre_hz, d)
         ends_s += duration_s
         found.append(
             Forecast(
@@ -108,12 +108,8 @@ def forecast(
                 time_between_excitations_us=(
                     light.mean_time_between_excitations_us if light else None
                 ),
-                expected_counts=at_centre_hz * weighted_exposure_s(scan, profile),
-                d_stderr_cm2_per_s=(
-                    None
-                    if d_cm2_per_s is None
-                    else predict(scan, profile, at_centre_hz, d_cm2_per_s)
-                ),
+                expected_counts=part * at_centre_hz * weighted_exposure_s(scan, profile),
+                d_stderr_cm2_per_s=None if error is None else error / math.sqrt(part),
                 duration_s=duration_s,
                 ends_s=ends_s,
                 disk_bytes=cost.disk_bytes,
@@ -122,6 +118,19 @@ def forecast(
     return found
 
 
-def _light(scan: ScanPlan) -> float:
-    """How much light reaches the detector, in proportion."""
-    return (scan.excitation.power_nw or 1.0) * (scan.detection.transmission or 1.0)
+def foresee(
+    plan: SeriesPlan,
+    profile: InstrumentProfile,
+    count_rate_hz: float,
+    source: str | Path = "series",
+) -> Shares | None:
+    """How the time of a series with [share] would be shared; None without.
+
+    Raises
+    ------
+    InputError
+        If the time cannot be shared.
+    """
+    if plan.share is None:
+        return None
+    return SharedTime(plan, profile, count_rate_hz, source).foresee()

@@ -47,6 +47,14 @@ class Entry(Model):
     """Name of its scan file, beside the manifest."""
     state: State = "waiting"
     attempts: int = 0
+    time_share_s: float | None = None
+    """What was decided last that it may take, set-up included, where the time is shared."""
+    spent_s: float = 0.0
+    """What it took so far, set-up included, by the clock of the instrument."""
+    prepare_s: float | None = None
+    """Until its first visit: settings, the cryostat's way, the search for the peak."""
+    counted_s: float = 0.0
+    """Counting time at its places so far."""
     message: str = ""
     result: Result | None = None
 

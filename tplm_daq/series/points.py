@@ -14,6 +14,11 @@ from tplm_config import (
     check,
 )
 
+SETUP_S = 5.0
+"""Time a point takes beside its scan: laser, power, wheel, card."""
+RAMP_K_PER_MIN = 10.0
+"""Assumed of the cryostat."""
+
 
 def scan_of(plan: SeriesPlan, point: Point, profile: InstrumentProfile) -> ScanPlan:
     """The scan of one point.
@@ -46,6 +51,7 @@ def scan_of(plan: SeriesPlan, point: Point, profile: InstrumentProfile) -> ScanP
         warmth = warmth.model_copy(update=set_point) if warmth else Temperature(**set_point)
     return scan.model_copy(
         update={
+            "time_limit_s": scan.time_limit_s if plan.share is None else plan.share.time_s,
             "excitation": light,
             "detection": seen,
             "temperature": warmth,
@@ -66,6 +72,27 @@ def excitation_at(
         wavelength_nm=profile.laser.wavelength_nm,
         throughput=profile.optics.throughput_to_sample,
     )
+
+
+def set_up_s(scan: ScanPlan, before_k: float | None) -> float:
+    """Time from the end of one point to the first visit or search of the next.
+
+    Parameters
+    ----------
+    scan : ScanPlan
+        Of the point.
+    before_k : float or None
+        Set point before it; None if it is not known.
+    """
+    if scan.temperature is None:
+        return SETUP_S
+    way_k = 0.0 if before_k is None else abs(scan.temperature.set_point_k - before_k)
+    return SETUP_S + 60 * way_k / RAMP_K_PER_MIN + scan.temperature.time_s
+
+
+def light_of(scan: ScanPlan) -> float:
+    """How much light reaches the detector, in proportion."""
+    return (scan.excitation.power_nw or 1.0) * (scan.detection.transmission or 1.0)
 
 
 def check_series(

@@ -13,6 +13,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from tplm_config import ScanPlan
 from tplm_daq.store.files import check_room, read_at, replacing, reserve, sync_data, write_at
 from tplm_daq.store.layout import (
     COLUMNS,
@@ -28,6 +29,9 @@ from tplm_daq.store.layout import (
 from tplm_daq.store.nexus import ScanHeader, group, write_data, write_header
 
 JOURNAL_BYTES = 1 << 18
+DECISION_BYTES = 400
+"""Of a decision in the journal, beside its dwells."""
+DWELL_BYTES = 10
 METADATA_BYTES = 1 << 17
 """More than all text and tables of HDF5 itself take."""
 
@@ -44,11 +48,20 @@ def create(path: Path, header: ScanHeader) -> None:
         build(temporary, header)
 
 
+def journal_bytes(plan: ScanPlan) -> int:
+    """Room for the journal: a plan that is decided on the way says so once in each pass."""
+    if not plan.decides:
+        return JOURNAL_BYTES
+    return JOURNAL_BYTES + plan.passes * (DECISION_BYTES + DWELL_BYTES * plan.place_count)
+
+
 def build(path: Path, header: ScanHeader) -> None:
     """Write a frozen file under its temporary name."""
     visits = header.plan.visit_count
     row_bytes = header.bins * 4 + sum(np.dtype(column.dtype).itemsize for column in COLUMNS) + 8
-    check_room(path, visits * row_bytes + header.bins * 8 + JOURNAL_BYTES + METADATA_BYTES)
+    check_room(
+        path, visits * row_bytes + header.bins * 8 + journal_bytes(header.plan) + METADATA_BYTES
+    )
     with h5py.File(path, "w") as file:
         entry = write_header(file, header)
         table = group(entry, "visits", "NXcollection")
@@ -62,7 +75,7 @@ def build(path: Path, header: ScanHeader) -> None:
             table[column.name].attrs["meaning"] = column.meaning
         _contiguous(table, "counts", (visits, header.bins), "<u4")
         _contiguous(table, "crc", (visits,), "<u4")
-        _contiguous(entry, "journal", (JOURNAL_BYTES,), "<u1")
+        _contiguous(entry, "journal", (journal_bytes(header.plan),), "<u1")
         table["visit"] = np.arange(visits, dtype="<i4")
         table["crc"].attrs["meaning"] = "CRC-32 of counts and measured columns; 0 = no row yet"
         write_data(
@@ -116,6 +129,7 @@ class FrozenFile:
             self._counts = _extent(file[COUNTS])
             self._crc = _extent(file[CRC])
             self._journal = _extent(file[JOURNAL])
+            self._journal_size = file[JOURNAL].size
         flags = (os.O_RDWR if writable else os.O_RDONLY) | getattr(os, "O_BINARY", 0)
         self._fd = os.open(path, flags)
         self._journal_end = len(self._journal_bytes())
@@ -173,7 +187,7 @@ class FrozenFile:
     def write_journal(self, line: str) -> bool:
         """Append a line to the journal; returns False when the journal is full."""
         data = line.encode() + b"\n"
-        if self._journal_end + len(data) >= JOURNAL_BYTES:
+        if self._journal_end + len(data) >= self._journal_size:
             return False
         write_at(self._fd, self._journal.offset + self._journal_end, data)
         self._journal_end += len(data)
@@ -181,7 +195,7 @@ class FrozenFile:
 
     def _journal_bytes(self) -> bytes:
         """Whole lines of the journal; a line cut by a crash does not count."""
-        raw = read_at(self._fd, self._journal.offset, JOURNAL_BYTES).split(b"\0", 1)[0]
+        raw = read_at(self._fd, self._journal.offset, self._journal_size).split(b"\0", 1)[0]
         return raw[: raw.rfind(b"\n") + 1]
 
 

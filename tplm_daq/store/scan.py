@@ -136,8 +136,22 @@ class Scan:
 
     @property
     def complete(self) -> bool:
-        """Whether every visit of the plan is there."""
-        return bool(self.stored.all())
+        """Whether every visit is there, but for those that the run decided to leave out."""
+        return bool((self.stored | ~self.wanted).all())
+
+    @property
+    def wanted(self) -> NDArray[np.bool_]:
+        """Visits that nothing was decided against, shape ``(visits,)``.
+
+        Once a run has found that the scan has told enough, no further pass is wanted.
+        """
+        ended = any(line.get("event") == "decided" and line.get("ends") for line in self.journal)
+        return np.full(self.stored.size, True) if not ended else self.columns["pass_index"] < 0
+
+    @property
+    def decisions(self) -> tuple[dict[str, Any], ...]:
+        """What was decided on the way, when and why, oldest first."""
+        return tuple(line for line in self.journal if line.get("event") == "decided")
 
     @property
     def ending(self) -> str | None:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from tplm_config import CrossScan, InputError, LineScan, RasterScan, Visit
 from tplm_daq.events import (
     Centred,
+    Decided,
     Event,
     Notice,
     RunEnded,
@@ -45,6 +46,7 @@ class ScanWriter:
         self.path = path
         self.plan = scan.plan
         self._lock = lock
+        self._wanted = scan.wanted
         self._stored = scan.stored.copy()
         ends = scan.columns["started_s"] + scan.columns["live_s"]
         self.elapsed_s = float(ends[scan.stored].max()) if scan.stored.any() else 0.0
@@ -111,7 +113,11 @@ class ScanWriter:
     @property
     def todo(self) -> list[Visit]:
         """Visits still to be measured, in the order of the plan."""
-        return [visit for visit in self.plan.visits() if not self._stored[visit.index]]
+        return [
+            visit
+            for visit in self.plan.visits()
+            if self._wanted[visit.index] and not self._stored[visit.index]
+        ]
 
     def __call__(self, event: Event) -> None:
         """Write what an event says; called by the run."""
@@ -120,7 +126,7 @@ class ScanWriter:
                 self.write(record)
             case StateChanged(why=""):
                 pass  # every visit changes the state; only what has a reason is kept
-            case RunStarted() | Centred() | Notice() | StateChanged() | RunEnded():
+            case RunStarted() | Centred() | Decided() | Notice() | StateChanged() | RunEnded():
                 self.note(to_json(event))
 
     def write(self, record: VisitRecord) -> None:

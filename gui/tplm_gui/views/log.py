@@ -77,6 +77,10 @@ def line_of(event: Mapping[str, Any], at: str = "") -> Line | None:
         case "centred":
             where = f"x {event.get('x_um'):+.3f} y {event.get('y_um'):+.3f} µm"
             return Line(at, "info", f"the emission peak was found at {where}")
+        case "decided":
+            return Line(at, "info", f"pass {event.get('pass_index')}: {event.get('why')}")
+        case "time-shared":
+            return Line(at, "info", str(event.get("why")))
         case "run-ended":
             return _ended(at, "the scan", event)
         case "series-started":

@@ -1,7 +1,9 @@
 """One scan: its plan as a form, what it will be, and the buttons that begin and end it."""
 
+import math
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +13,9 @@ from numpy.typing import NDArray
 from PyQt6.QtCore import Qt, QTimer
 from PyQt6.QtGui import QColor
 from PyQt6.QtWidgets import (
+    QCheckBox,
     QHBoxLayout,
+    QLabel,
     QPushButton,
     QSplitter,
     QVBoxLayout,
@@ -60,6 +64,7 @@ from tplm_gui.widgets.parts import moved_image, zero_shift_um
 from tplm_gui.widgets.plots import MapPlot, Quantity
 
 if TYPE_CHECKING:
+    from tplm_analysis.design import Light
     from tplm_daq.prediction import Outlook
 
 FIRST = (
@@ -97,10 +102,23 @@ class Foresight:
 
 
 def foresee(
-    plan: ScanPlan, profile: InstrumentProfile | None, assumed: tuple[float, float] | None
+    plan: ScanPlan,
+    profile: InstrumentProfile | None,
+    assumed: tuple[float, float] | None,
+    like: Path | None = None,
 ) -> Foresight:
-    """Check and foretell a plan; it takes a while, so not in the thread of the window."""
-    from tplm_daq.prediction import outlook
+    """Check and foretell a plan; it takes a while, so not in the thread of the window.
+
+    Parameters
+    ----------
+    plan, profile
+        What is to be measured, and by what.
+    assumed : tuple of float
+        Count rate at the centre, and D.
+    like : Path, optional
+        A scan whose width, decay and background are to be expected again.
+    """
+    from tplm_daq.prediction import COUNT_RATE_HZ, D_CM2_PER_S, outlook
 
     places = plan.places()
     order = path_order(len(places), 0, plan.order, plan.seed)
@@ -108,11 +126,29 @@ def foresee(
     if profile is None:
         return Foresight(plan, path, None)
     try:
-        found = outlook(plan, profile, *(assumed or ()))
+        light = None if like is None else light_like(like)
+        rate_hz, d_cm2_per_s = assumed or (COUNT_RATE_HZ, D_CM2_PER_S)
+        found = outlook(plan, profile, rate_hz, d_cm2_per_s, light=light)
     except InputError as error:
         problem = f"{error.problem}; {error.allowed}".rstrip("; ")
         return Foresight(plan, path, None, key_of(error, plan), problem)
     return Foresight(plan, path, found)
+
+
+def light_like(path: Path) -> "Light | None":
+    """The light of a scan, kept as long as the file stays the same; None if it does not know D."""
+    try:
+        return _light_of(path, path.stat().st_mtime_ns)
+    except (InputError, OSError):
+        return None
+
+
+@lru_cache(maxsize=4)
+def _light_of(path: Path, _changed_ns: int) -> "Light":
+    from tplm_daq.prediction import light_of_scan
+    from tplm_daq.store import read_scan
+
+    return light_of_scan(read_scan(path))
 
 
 def key_of(error: InputError, plan: ScanPlan) -> str:
@@ -346,10 +382,20 @@ class ScanView(QWidget):
             [
                 ("duration", "takes"), ("ends", "ends"), ("visits", "visits"),
                 ("disk", "disk"), ("counts", "counts expected"), ("error", "D known to"),
+                ("goal", "goal reached"),
             ],
             "scan",
         )  # fmt: skip
         self.assumed = Assumed(hub, "scan", "at the centre")
+        self.like = QCheckBox("light as in the last scan")
+        self.like.setObjectName("scan-like")
+        self.like.setToolTip("Foretell by the width, decay and background that it found")
+        self.like.setChecked(True)
+        self.like.setEnabled(False)
+        self.limits = QLabel()
+        self.limits.setObjectName("scan-limits")
+        self.limits.setWordWrap(True)
+        self._last: Path | None = None
         self.target = Target("scan", "file")
         self.bar = RunBar(hub, "scan", self._start, self)
         self.resume = QPushButton("&Resume")
@@ -379,6 +425,8 @@ class ScanView(QWidget):
         column.addWidget(self.picture, 1)
         column.addLayout(together(self.figures))
         column.addWidget(self.assumed)
+        column.addWidget(self.like)
+        column.addWidget(self.limits)
         column.addWidget(rule())
         below = QHBoxLayout()
         below.setSpacing(GAP_PX)
@@ -412,6 +460,8 @@ class ScanView(QWidget):
         self.form.changed.connect(self._plan_changed)
         self.record.changed.connect(self._record_changed)
         self.assumed.changed.connect(self._ask_foresight)
+        self.like.toggled.connect(self._ask_foresight)
+        hub.map_changed.connect(self._take_map)
         self.target.changed.connect(self._target_changed)
         self.target.folder.textChanged.connect(self._look)
         self.resume.clicked.connect(self._resume)
@@ -481,8 +531,18 @@ class ScanView(QWidget):
 
     def _ask_foresight(self) -> None:
         plan, profile, assumed = self.form.value(), self.hub.profile, self.assumed.values()
+        like = self._last if self.like.isChecked() else None
         if plan is not None:
-            self._foreseer.ask(lambda: foresee(plan, profile, assumed))
+            self._foreseer.ask(lambda: foresee(plan, profile, assumed, like))
+
+    def _take_map(self, view: Any) -> None:
+        """A finished scan tells what light the next one will see."""
+        if view is None or not view.complete or view.path == self._last:
+            return
+        self._last = view.path
+        self.like.setEnabled(True)
+        self.like.setText(f"light as in {view.path.name}")
+        self._ask_foresight()
 
     def _foreseen(self, found: Foresight) -> None:
         if found.plan != self.form.value():
@@ -503,8 +563,9 @@ class ScanView(QWidget):
         found = None if self._foresight is None else self._foresight.outlook
         say = self.figures.say
         if found is None:
-            for name in ("duration", "ends", "visits", "disk", "counts", "error"):
+            for name in ("duration", "ends", "visits", "disk", "counts", "error", "goal"):
                 say(name, words.NONE)
+            self.limits.clear()
         else:
             cost = found.cost
             status = self.hub.status
@@ -522,12 +583,22 @@ class ScanView(QWidget):
             )
             error = found.d_stderr_cm2_per_s
             at = f"D = {found.d_cm2_per_s:.3g} cm²/s and {found.count_rate_hz:.3g} counts/s at the "
-            tip = f"Best that any estimator can do, with {at}centre, background a tenth of it"
+            light = "the light of the last scan" if self._knows_light() else "a tenth background"
+            tip = f"Best that any estimator can do, with {at}centre and {light}"
             text = "no D from this" if error is None else f"± {error:.2g} cm²/s"
             if error is not None:
                 text += f" ({error / found.d_cm2_per_s:.0%})"
             say("error", text, tip)
+            goal_s = found.goal_s
+            is_far = goal_s is not None and not math.isfinite(goal_s)
+            after = words.NONE if goal_s is None or is_far else words.duration(goal_s)
+            tip = "When the scan would end by itself, stop_when of the plan"
+            say("goal", "never" if is_far else after, tip)
+            self.limits.setText("\n".join(limit.advice for limit in found.limits[:2]))
         self._hinder()
+
+    def _knows_light(self) -> bool:
+        return self.like.isChecked() and self._last is not None
 
     def _hinder(self) -> None:
         """Say what is wrong with plan, record or file."""

@@ -56,6 +56,8 @@ NAMES = {
     "card": "TCSPC card",
     "detection": "light on the detector",
     "fly": "measure in flight",
+    "adaptive": "dwell where it tells most",
+    "share": "share the night",
     "irf": "instrument response",
     "centring": "find the peak",
     "conditions": "conditions that pause the run",
