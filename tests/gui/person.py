@@ -13,7 +13,7 @@ from tplm_gui.widgets.banners import Bar
 from tplm_gui.window import Window
 from tplm_simulators import VirtualMicroscope
 
-PATIENCE_MS = 30_000
+PATIENCE_MS = 60_000
 VIEWS = ("instrument", "align", "scan", "live", "series", "browse", "training")
 LONG = {"positions": "21", "dwell_s": "0.5", "passes": "400"}
 """More than any test waits for, however fast it is simulated."""

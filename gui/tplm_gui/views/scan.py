@@ -382,7 +382,6 @@ class ScanView(QWidget):
             [
                 ("duration", "takes"), ("ends", "ends"), ("visits", "visits"),
                 ("disk", "disk"), ("counts", "counts expected"), ("error", "D known to"),
-                ("goal", "goal reached"),
             ],
             "scan",
         )  # fmt: skip
@@ -392,6 +391,9 @@ class ScanView(QWidget):
         self.like.setToolTip("Foretell by the width, decay and background that it found")
         self.like.setChecked(True)
         self.like.setEnabled(False)
+        self.goal = QLabel(words.NONE)
+        self.goal.setObjectName("scan-goal")
+        self.goal.setToolTip("When the scan would end by itself, stop_when of the plan")
         self.limits = QLabel()
         self.limits.setObjectName("scan-limits")
         self.limits.setWordWrap(True)
@@ -425,7 +427,11 @@ class ScanView(QWidget):
         column.addWidget(self.picture, 1)
         column.addLayout(together(self.figures))
         column.addWidget(self.assumed)
-        column.addWidget(self.like)
+        foretold = QHBoxLayout()
+        foretold.addWidget(self.like, 1)
+        foretold.addWidget(QLabel("goal reached after"))
+        foretold.addWidget(self.goal)
+        column.addLayout(foretold)
         column.addWidget(self.limits)
         column.addWidget(rule())
         below = QHBoxLayout()
@@ -563,8 +569,9 @@ class ScanView(QWidget):
         found = None if self._foresight is None else self._foresight.outlook
         say = self.figures.say
         if found is None:
-            for name in ("duration", "ends", "visits", "disk", "counts", "error", "goal"):
+            for name in ("duration", "ends", "visits", "disk", "counts", "error"):
                 say(name, words.NONE)
+            self.goal.setText(words.NONE)
             self.limits.clear()
         else:
             cost = found.cost
@@ -592,8 +599,7 @@ class ScanView(QWidget):
             goal_s = found.goal_s
             is_far = goal_s is not None and not math.isfinite(goal_s)
             after = words.NONE if goal_s is None or is_far else words.duration(goal_s)
-            tip = "When the scan would end by itself, stop_when of the plan"
-            say("goal", "never" if is_far else after, tip)
+            self.goal.setText("never" if is_far else after)
             self.limits.setText("\n".join(limit.advice for limit in found.limits[:2]))
         self._hinder()
 
