@@ -166,13 +166,13 @@ TABLE = [Banner(*row) for row in (  # type: ignore[arg-type]
      "affected."), "is not affected"),
     ("live-map", W, ("What reads the live map ended by itself (code -9) and is started again. What "
      "is measured is not affected."), "is started again"),
-    ("log-save", I, "the log was saved to /home/u/tplm.log", "saved"),
-    ("log-save", E, ("the log was not saved to /root/tplm.log (Permission denied); choose another "
+    ("log-save", I, "the log was saved to /home/u/a.log", "saved"),
+    ("log-save", E, ("the log was not saved to /home/u/a.log (Permission denied); choose another "
      "place"), "choose another place"),
     ("open-plan", E, "a.toml: positions: 3 is too few; at least 5", "at least 5"),
     ("save-plan", E, "The plan has errors; it was not saved.", "has errors"),
     ("save-plan", I, "/home/u/a.toml written.", "written"),
-    ("save-plan", E, "/root/a.toml was not written: Permission denied. Choose another place.",
+    ("save-plan", E, "/home/u/a.toml was not written: Permission denied. Choose another place.",
      "Choose another place"),
     ("start-scan", I, "The instrument is not connected: connect it in Instrument.", "connect it"),
     ("training", E, "the lesson was not started: quit: a run goes on; stop it first", "stop it"),

@@ -561,3 +561,4 @@ def test_a_last_scan_that_does_not_know_d_changes_nothing(desk: Desk, tmp_path: 
     desk.view._take_map(SimpleNamespace(path=tmp_path / "gone.h5", complete=True, fit=None))
     desk.settle()
     assert desk.text("scan-error") == before
+    assert "a tenth background" in desk.find("scan-error").toolTip()

@@ -99,6 +99,8 @@ class Foresight:
     outlook: "Outlook | None"
     key: str = ""
     problem: str = ""
+    knows_light: bool = False
+    """Whether it goes by the light of a scan."""
 
 
 def foresee(
@@ -132,7 +134,7 @@ def foresee(
     except InputError as error:
         problem = f"{error.problem}; {error.allowed}".rstrip("; ")
         return Foresight(plan, path, None, key_of(error, plan), problem)
-    return Foresight(plan, path, found)
+    return Foresight(plan, path, found, knows_light=light is not None)
 
 
 def light_like(path: Path) -> "Light | None":
@@ -590,7 +592,8 @@ class ScanView(QWidget):
             )
             error = found.d_stderr_cm2_per_s
             at = f"D = {found.d_cm2_per_s:.3g} cm²/s and {found.count_rate_hz:.3g} counts/s at the "
-            light = "the light of the last scan" if self._knows_light() else "a tenth background"
+            knows = self._foresight is not None and self._foresight.knows_light
+            light = "the light of the last scan" if knows else "a tenth background"
             tip = f"Best that any estimator can do, with {at}centre and {light}"
             text = "no D from this" if error is None else f"± {error:.2g} cm²/s"
             if error is not None:
@@ -602,9 +605,6 @@ class ScanView(QWidget):
             self.goal.setText("never" if is_far else after)
             self.limits.setText("\n".join(limit.advice for limit in found.limits[:2]))
         self._hinder()
-
-    def _knows_light(self) -> bool:
-        return self.like.isChecked() and self._last is not None
 
     def _hinder(self) -> None:
         """Say what is wrong with plan, record or file."""
