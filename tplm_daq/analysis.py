@@ -122,17 +122,19 @@ def fit_scan(
     unusable = _add_irf(scan, options)
     found, pulses = scan.map(axis), None
     words = []
+    corrects = options.get("pile_up", "none") != "none"
     if drift:
         found, pulses, remark = correct_drift(scan, found)
         words.append(remark)
-    elif options.get("pile_up", "none") != "none":
+    elif corrects or not isinstance(scan.plan, RasterScan):
         found, pulses = _places(scan, found)
-    if options.get("pile_up", "none") == "none":
-        pulses = None  # judged at the brightest place
-    elif pulses is not None and not np.isfinite(pulses).all():
+    known = pulses is not None and bool(np.isfinite(pulses).all())
+    if corrects and pulses is not None and not known:
         raise InputError(
             scan.path, "the number of laser pulses is not known", "leave out the pile-up correction"
         )
+    if not corrects and (drift or not known):
+        pulses = None  # judged at the brightest place
     words += _power_in_words(scan)
     if unusable is not None:
         words.append(FitWarning("irf", unusable))

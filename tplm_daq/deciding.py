@@ -3,13 +3,13 @@
 import math
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import groupby
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tplm_analysis import LiveMap, MapSoFar
+from tplm_analysis import LiveMap, MapSoFar, coates
 from tplm_analysis.design import Information, best_exposure
 from tplm_config import InstrumentProfile, Leg, ScanPlan, Visit, VisitKind
 from tplm_config.check import OVERHEAD_S
@@ -26,6 +26,16 @@ SHORTEST_PASS = 0.1
 SLICES = 24
 """Of the light that a decision is made from."""
 F64 = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class _Known:
+    """A map with its fit, and D."""
+
+    fit: MapSoFar
+    found: ScanMap
+    d_cm2_per_s: float
+    stderr_cm2_per_s: float
 
 
 class DecidedRoute:
@@ -65,6 +75,7 @@ class DecidedRoute:
         self._first_s: float | None = None
         self._counts = scan.position_counts.copy()
         self._exposure_s = scan.exposure_s.copy()
+        self._pulses = scan.pulses.copy()
         self._t_ns = scan.header.t_ns
         self._live: LiveMap | None = None
         self._warned = self._has_ended = False
@@ -82,6 +93,7 @@ class DecidedRoute:
         )
         self._now = deque(v for v in todo if v.index < first)
         self._owed_s = np.zeros(plan.place_count)
+        self._share_s: F64 | None = None
         self.reached = "all visits measured"
         step_um = _step_um(plan) * profile.optics.magnification
         self._visit_cost_s = profile.travel_s(step_um) + OVERHEAD_S
@@ -111,6 +123,7 @@ class DecidedRoute:
         if record.visit.kind is VisitKind.MAP:
             self._counts[record.visit.position_index] += record.counts
             self._exposure_s[record.visit.position_index] += record.live_s
+            self._pulses[record.visit.position_index] += record.live_s * record.sync_rate_hz
 
     # -- deciding -------------------------------------------------------------------------
 
@@ -138,54 +151,55 @@ class DecidedRoute:
         """Choose the next pass, or end the scan."""
         index, visits = self._passes[0]
         adaptive, goal = self._plan.adaptive, self._plan.goal
-        first = 1 if adaptive is None else adaptive.first_passes
-        if index < first:
+        if index < (1 if adaptive is None else adaptive.first_passes):
             self._take_pass(visits)
             return
-        fitted = self._fit()
-        fit = None if fitted is None else fitted[0]
-        d, error = (None, None) if fit is None else (fit.d_cm2_per_s, fit.d_stderr_cm2_per_s)
-        if fitted is None or d is None or error is None:
-            self._tell(Decided(index, "D is not known yet: this pass counts everywhere alike"))
+        known = self._known()
+        if isinstance(known, str):
+            self._tell(Decided(index, f"{known}: this pass counts everywhere alike"))
             self._take_pass(visits)
             return
-        wanted = math.nan if goal is None else goal.stderr_cm2_per_s(d)
-        if error <= wanted:
-            why = f"D = {d:.4g} ± {error:.2g} cm²/s: {goal} is reached"
-            self._end(Decided(index, why, True, (), d, error))
+        d, error = known.d_cm2_per_s, known.stderr_cm2_per_s
+        wanted = None if goal is None else goal.stderr_cm2_per_s(d)
+        so_far = f"D = {d:.4g} ± {error:.2g} cm²/s"
+        if wanted is not None and error <= wanted:
+            self._end(Decided(index, f"{so_far}: {goal} is reached", True, (), d, error))
             return
-        pass_s = self._plan.dwell_s * self._plan.place_count
         if adaptive is None:
-            needed_s = elapsed_s * ((error / wanted) ** 2 - 1) if goal is not None else None
+            needed_s = None if wanted is None else elapsed_s * ((error / wanted) ** 2 - 1)
             self._warn(index, elapsed_s, needed_s, d, error)
-            why = f"D = {d:.4g} ± {error:.2g} cm²/s so far"
-            self._tell(Decided(index, why, False, (), d, error, needed_s))
+            self._tell(Decided(index, f"{so_far} so far", False, (), d, error, needed_s))
             self._take_pass(visits)
             return
-        information = self._information(*fitted)
-        counted_s = self._exposure_s
-        known, _ = information.variances(counted_s)
-        budget_s = pass_s
-        needed_s = None
-        share = best_exposure(information, counted_s, pass_s, adaptive.floor)
-        if goal is not None and math.isfinite(known):
-            # the information is that of the light alone: what is measured says how far it is off
-            times = _times_needed(information, counted_s, share, known * (wanted / error) ** 2)
-            budget_s = pass_s * min(max(MARGIN * times, SHORTEST_PASS), 1.0)
-            if times > 1:
-                whole = best_exposure(information, counted_s, times * pass_s, adaptive.floor)
-                share = whole / times
-        dwell_s = self._dwells(share * budget_s / pass_s)
-        if goal is not None and math.isfinite(known):
-            cost = 1 + self._visit_cost_s * np.count_nonzero(dwell_s) / max(
-                float(dwell_s.sum()), 1e-9
-            )
-            needed_s = times * pass_s * cost
-            self._warn(index, elapsed_s, needed_s, d, error)
-        why = f"D = {d:.4g} ± {error:.2g} cm²/s so far; the time goes where it tells most"
+        dwell_s, needed_s = self._place(adaptive.floor, known, wanted)
+        self._warn(index, elapsed_s, needed_s, d, error)
+        why = f"{so_far} so far; the time goes where it tells most"
         told = tuple(round(float(s), 4) for s in dwell_s)
         self._tell(Decided(index, why, False, told, d, error, needed_s))
         self._take_pass(visits, dwell_s)
+
+    def _place(self, floor: float, known: _Known, wanted: float | None) -> tuple[F64, float | None]:
+        """Place the dwell of the next pass; with the time still needed, if a goal is in reach."""
+        information = self._information(known)
+        pass_s = self._plan.dwell_s * self._plan.place_count
+        share = best_exposure(information, self._exposure_s, pass_s, floor, start=self._share_s)
+        variance, _ = information.variances(self._exposure_s)
+        budget_s, times = pass_s, None
+        if wanted is not None and math.isfinite(variance):
+            # the information is that of the light alone: what is measured says how far it is off
+            goal = variance * (wanted / known.stderr_cm2_per_s) ** 2
+            times = _times_needed(information, self._exposure_s, share, goal)
+            budget_s = pass_s * min(max(MARGIN * times, SHORTEST_PASS), 1.0)
+            if times > 1:
+                whole_s = times * pass_s
+                share = best_exposure(information, self._exposure_s, whole_s, floor, start=share)
+                share /= times
+        self._share_s = share
+        dwell_s = self._dwells(share * budget_s / pass_s)
+        if times is None:
+            return dwell_s, None
+        travel_s = self._visit_cost_s * np.count_nonzero(dwell_s)
+        return dwell_s, times * pass_s * (1 + travel_s / max(float(dwell_s.sum()), 1e-9))
 
     def _take_pass(self, visits: list[Visit], dwell_s: F64 | None = None) -> None:
         """Make the visits of a pass the next ones."""
@@ -206,21 +220,31 @@ class DecidedRoute:
         self._owed_s[worth] = 0.0
         return dwell_s
 
-    def _fit(self) -> tuple[MapSoFar, ScanMap] | None:
-        """What is known of the map by now; None if there is too little of it."""
-        found = project(self._plan, self._counts, self._exposure_s, self._t_ns)
+    def _known(self) -> _Known | str:
+        """What is known of the map by now, or why D is not."""
+        found = project(
+            self._plan, _without_pile_up(self._counts, self._pulses), self._exposure_s, self._t_ns
+        )
         if np.count_nonzero(found.exposure_s) < FEWEST_POSITIONS:
-            return None
+            return f"fewer than {FEWEST_POSITIONS} places are measured"
         self._live = self._live or LiveMap(found.x_um, found.t_ns)
-        return self._live.update(found.counts, found.exposure_s), found
+        try:
+            fit = self._live.update(found.counts, found.exposure_s, corrected=True)
+        except ValueError as error:
+            # whatever is wrong with this map, counting evenly loses nothing
+            self._live = None
+            return f"this map cannot be fitted ({error})"
+        if fit.d_cm2_per_s is None or fit.d_stderr_cm2_per_s is None:
+            return "D is not known yet"
+        return _Known(fit, found, fit.d_cm2_per_s, fit.d_stderr_cm2_per_s)
 
-    def _information(self, fit: MapSoFar, found: ScanMap) -> Information:
+    def _information(self, known: _Known) -> Information:
         """Of a second at each place of the plan, by the light seen so far."""
         adaptive = self._plan.adaptive
         line = [place.x_um for place in self._plan.places()]
         if len(set(line)) == 1:
             line = [place.y_um for place in self._plan.places()]
-        light = light_of(fit, found).pooled(SLICES)
+        light = light_of(known.fit, known.found).pooled(SLICES)
         robust = adaptive is not None and adaptive.mode == "robust"
         return Information(light, line, robust=robust)
 
@@ -244,6 +268,16 @@ class DecidedRoute:
                 "more light, more passes or a longer time limit would help"
             )
             self._tell(Notice("warning", "goal", words))
+
+
+def _without_pile_up(counts: NDArray[np.int64], pulses: F64) -> NDArray[np.int64] | F64:
+    """Give the counts of each place as without pile-up, if the pulses are known."""
+    if not np.isfinite(pulses).all():
+        return counts
+    try:
+        return coates(counts, pulses)
+    except ValueError:  # more counts than pulses: the sync rate was misread
+        return counts
 
 
 def _times_needed(information: Information, counted_s: F64, share_s: F64, variance: float) -> float:

@@ -22,6 +22,8 @@ SLICES = 60
 """Of the light that a prediction is made from."""
 WORTH = 1.15
 """Least factor of time that is worth a word of advice."""
+SURE = 0.1
+"""A prediction that may be off by less is worth no further word."""
 RANGES = (0.5, 0.7, 1.4, 2.0)
 """Factors on the range of a line that are tried."""
 F64 = NDArray[np.float64]
@@ -64,6 +66,9 @@ class Outlook:
         What limits the error beside the number of counts, worst first.
     goal_s : float or None
         Time that the goal of the plan needs, travel included; None without one.
+    between_cm2_per_s : tuple of float or None
+        The predicted error if D is one error lower or higher than it was measured; None where that
+        makes little difference, or D is assumed.
     """
 
     cost: PlanEstimate
@@ -73,6 +78,7 @@ class Outlook:
     d_cm2_per_s: float
     limits: tuple[Limit, ...] = ()
     goal_s: float | None = None
+    between_cm2_per_s: tuple[float, float] | None = None
 
 
 def outlook(
@@ -120,6 +126,7 @@ def outlook(
         d_cm2_per_s=d_cm2_per_s,
         limits=() if error is None else _limits(seen, plan, error),
         goal_s=goal_s,
+        between_cm2_per_s=None if error is None else _between(seen, plan, error),
     )
 
 
@@ -195,6 +202,7 @@ def light_of(fit: MapSoFar, found: ScanMap) -> Light:
         center_um=slices.center_um or 0.0,
         sigma0_um=(slices.sigma0_nm or 0.0) / 1e3,
         d_cm2_per_s=max(fit.d_cm2_per_s or 0.0, 0.0),
+        d_stderr_cm2_per_s=fit.d_stderr_cm2_per_s or 0.0,
     )
     # all places together: single slices of a short scan are too dim for fits of their own
     counts = found.counts[:, after].sum(axis=0) - light.background_hz * exposure_s.sum()
@@ -215,6 +223,16 @@ def stderr_of(light: Light, plan: ScanPlan) -> float | None:
     known, exposure_s = _map_of(light, plan)
     error = known.stderr(exposure_s)
     return error if math.isfinite(error) else None
+
+
+def _between(light: Light, plan: ScanPlan, error: float) -> tuple[float, float] | None:
+    """The predicted error at both ends of the error bar of D, where that matters."""
+    ends = [error]
+    for side in (-1, 1):
+        d = max(light.d_cm2_per_s + side * light.d_stderr_cm2_per_s, 0.0)
+        ends.append(stderr_of(replace(light, d_cm2_per_s=d), plan) or math.inf)
+    low, high = min(ends), max(ends)
+    return (low, high) if max(error / low, high / error) > 1 + SURE else None
 
 
 def _map_of(light: Light, plan: ScanPlan, stretch: float = 1.0) -> tuple[Information, F64]:
@@ -253,7 +271,12 @@ def _light(
         like = replace(like, background_hz=np.full(since_ns.size, level))
         background = like.background_hz
     else:
-        like = replace(like.until(plan.card.range_ns), d_cm2_per_s=d_cm2_per_s)
+        measured = math.isclose(d_cm2_per_s, like.d_cm2_per_s, rel_tol=1e-3)
+        like = replace(
+            like.until(plan.card.range_ns),
+            d_cm2_per_s=d_cm2_per_s,
+            d_stderr_cm2_per_s=like.d_stderr_cm2_per_s if measured else 0.0,
+        )
         background = np.zeros(like.since_ns.size)
     at_centre = like.amplitude_hz_um / np.sqrt(2 * np.pi * _variance(like))
     # the meter shows the background too, which either grows with the light or is known already

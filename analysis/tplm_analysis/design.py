@@ -18,10 +18,12 @@ from .maps import FloatArray
 
 UM2_PER_NS = 0.1
 """Of 1 cm²/s."""
-_D = 2
+_D, _ALPHA, _WING = 2, 4, 5
 """Of the parameters x0, σ0², D, b, and with `robust` α and the share of a wider Gaussian."""
 SLICES = 40
 ROUNDS = 400
+START_EVEN = 0.02
+"""Share of a former answer that is spread evenly, so that what it left out can come back."""
 ENOUGH = 1e-3
 """Relative distance to the optimum of Var(D) that ends the search."""
 
@@ -42,6 +44,8 @@ class Light:
         Place, width at time zero, and diffusivity.
     wing_share, wing_sigma0_um : float
         Share of the light in a second Gaussian, and its width; 0 for none.
+    d_stderr_cm2_per_s : float
+        How well D is known; 0 where it is assumed.
     """
 
     since_ns: FloatArray
@@ -52,6 +56,7 @@ class Light:
     d_cm2_per_s: float
     wing_share: float = 0.0
     wing_sigma0_um: float = 0.0
+    d_stderr_cm2_per_s: float = 0.0
 
     def until(self, since_ns: float) -> "Light":
         """What comes before a delay."""
@@ -89,7 +94,10 @@ class Information:
     x_um : (place,)
         Places that can be counted at.
     robust : bool
-        Whether α, and the share of a wider Gaussian, count among what is not known.
+        Whether α, and the share of a wider Gaussian, are to be known as well as D: a second then
+        gains what it lowers Var(D)·Var(α)·Var(share) by. Var(D) is that of one Gaussian with
+        α = 1, Var(α) that of one Gaussian, Var(share) that with all free; the product of these is
+        the D_s criterion of the three together, whatever their units (Atkinson and Donev 1992).
     """
 
     def __init__(self, light: Light, x_um: ArrayLike, *, robust: bool = False) -> None:
@@ -117,6 +125,8 @@ class Information:
         if robust:
             log_t = np.log(np.maximum(t, 1e-6))
             parts += [a * growth * log_t * slope, a * (wide - narrow)]
+        # how many parameters a model has, and which of them is asked of it
+        self._models = [(4, _D), (5, _ALPHA), (6, _WING)] if robust else [(4, _D)]
         gradient = np.stack([part[:, lit] for part in parts])  # (parameter, place, slice)
         weighted = gradient / rate[:, lit]
         self._common = np.einsum("ixt,jxt->xij", weighted, gradient)
@@ -124,19 +134,28 @@ class Information:
         self._own = profile[:, lit] ** 2 / rate[:, lit]
 
     def variances(self, exposure_s: ArrayLike) -> tuple[float, FloatArray]:
-        """Var(D) in (cm²/s)², and by how much a further second at each place lowers it."""
+        """Var(D) in (cm²/s)², and by how much a further second at each place lowers it.
+
+        With `robust`: Var(D) times what a second lowers the three variances by relatively, on
+        average.
+        """
         e = np.asarray(exposure_s, dtype=np.float64)
         common = np.tensordot(e, self._common, 1)
         cross = np.tensordot(e, self._cross, 1)
         own = np.maximum(e @ self._own, 1e-300)
         schur = common - (cross.T / own) @ cross
-        variance, w = _variance_of(schur, _D)
-        if not math.isfinite(variance):
-            return variance, np.ones(e.size)
-        z = -(cross @ w) / own
-        gain = np.einsum("i,xij,j->x", w, self._common, w)
-        gain += 2 * (self._cross @ w) @ z + self._own @ z**2
-        return variance, np.maximum(gain, 0.0)
+        known, gain = [], np.zeros(e.size)
+        for size, wanted in self._models:
+            variance, column = _variance_of(schur[:size, :size], wanted)
+            if not math.isfinite(variance):
+                return variance, np.ones(e.size)
+            w = np.zeros(len(schur))
+            w[:size] = column
+            z = -(cross @ w) / own
+            lowered = (self._common @ w) @ w + 2 * (self._cross @ w) @ z + self._own @ z**2
+            gain += lowered / variance
+            known.append(variance)
+        return known[0], np.maximum(gain, 0.0) * (known[0] / len(known))
 
     def stderr(self, exposure_s: ArrayLike) -> float:
         """Predicted standard error of D, cm²/s; infinite where nothing can be known."""
@@ -166,7 +185,7 @@ class CurveInformation:
         """Variance of the parameter, and by how much a further second at each point lowers it."""
         total = np.tensordot(np.asarray(exposure_s, dtype=np.float64), self._each, 1)
         variance, w = _variance_of(total, self._wanted)
-        return variance, np.maximum(np.einsum("i,xij,j->x", w, self._each, w), 0.0)
+        return variance, np.maximum((self._each @ w) @ w, 0.0)
 
 
 class Informative(Protocol):
@@ -182,6 +201,7 @@ def best_exposure(
     budget_s: float,
     floor: float = 0.0,
     open_to: ArrayLike | None = None,
+    start: ArrayLike | None = None,
 ) -> FloatArray:
     """Share out time so that Var(D) is least in the end.
 
@@ -197,6 +217,8 @@ def best_exposure(
         Share of it that is given to all places alike.
     open_to : (place,) bool, optional
         Places that can still be counted at; all of them if not given.
+    start : (place,), optional
+        A former answer, to start near it; its sum does not matter.
 
     Returns
     -------
@@ -207,6 +229,10 @@ def best_exposure(
     is_open = np.full(counted.size, True) if open_to is None else np.asarray(open_to, dtype=bool)
     even = np.where(is_open, budget_s / max(int(is_open.sum()), 1), 0.0)
     share = even * (1 - floor)  # where nothing is given at first, nothing ever is
+    if start is not None:
+        near = np.asarray(start, dtype=np.float64)
+        near = np.where(is_open, near + START_EVEN * near.sum() / near.size, 0.0)
+        share = near * (share.sum() / near.sum())
     for _ in range(ROUNDS):
         variance, gain = information.variances(counted + floor * even + share)
         if not math.isfinite(variance):

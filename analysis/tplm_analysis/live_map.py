@@ -64,7 +64,9 @@ class LiveMap:
         self._fit: GlobalFit | None = None
         self._slices: SliceFits | None = None
 
-    def update(self, counts: ArrayLike, exposure_s: ArrayLike | None = None) -> MapSoFar:
+    def update(
+        self, counts: ArrayLike, exposure_s: ArrayLike | None = None, *, corrected: bool = False
+    ) -> MapSoFar:
         """Fit the map as it is now.
 
         Parameters
@@ -73,13 +75,15 @@ class LiveMap:
             Whole numbers of photons so far.
         exposure_s : (position,), optional
             Time spent at each position so far; 0: not measured yet. None: all equal.
+        corrected : bool
+            The counts were corrected for pile-up by `coates` and need not be whole.
 
         Raises
         ------
         ValueError
             When the input is malformed.
         """
-        data = check_map(counts, self._x_um, self._t_ns, exposure_s)
+        data = check_map(counts, self._x_um, self._t_ns, exposure_s, corrected=corrected)
         fit = self._continued(data)
         if fit is None:
             found = study(data, None, None, None)

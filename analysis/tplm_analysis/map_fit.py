@@ -187,6 +187,8 @@ def fit_map(
         return _no_fit(method, data, [found.reason, *warnings], found)
     fit = found.fit
     period_ns = None if sync_rate_hz is None else 1e9 / sync_rate_hz
+    if pile_up == "none":
+        warnings += quality.judge_hidden(fit, x_um, pulses)
     warnings += quality.judge_empty_bins(found.empty_bins)
     warnings += quality.judge_previous_pulse(found.data, fit, irf, period_ns)
     warnings += _drift_words(drift, revisits, math.sqrt(fit.theta[FIRST_VARIANCE]))

@@ -1,6 +1,7 @@
 """Judgements on a fit, in words for the person who measured."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -8,13 +9,14 @@ from numpy.typing import ArrayLike, NDArray
 from ._likelihood import FIRST_VARIANCE, LORENTZ, WING, WING_UM2, X0, B
 from .decay import find_time_zero
 from .fits import FitWarning, Revisits
-from .global_fit import D_UNIT, GlobalFit
+from .global_fit import D_UNIT, GlobalFit, shift_of
 from .irf import Irf
 from .maps import FloatArray, MapData
 
 EDGE_SHARE = 0.05
 OFF_CENTRE = 0.15
 _PILE_UP = 0.01
+_SHIFTED = 0.5  # of the error bar
 _DRIFT = 0.05
 _IRF_APART_NS = 0.5
 _EARLY_NS = 1.0
@@ -345,6 +347,41 @@ def judge_pile_up(
             f"The brightest position counts {worst:.1%} photons per pulse; above 1 % early photons "
             f"hide later ones and the decay is distorted. Attenuate the detection, or correct for "
             f'it (pile_up "coates").',
+        )
+    ]
+
+
+def judge_hidden(fit: GlobalFit, x_um: ArrayLike, pulses: FloatArray | None) -> list[FitWarning]:
+    """Say when pile-up shifts D noticeably, also where the counts are fewer than 1 %.
+
+    Parameters
+    ----------
+    x_um, pulses : (position,)
+        As given to the fit; pulses None where they are unknown.
+    """
+    error = fit.stderr(FIRST_VARIANCE + 1)
+    if pulses is None or error is None:
+        return []
+    x = np.asarray(x_um, dtype=np.float64)
+    at = np.searchsorted(fit.data.x_um, x)
+    at = np.minimum(at, fit.data.x_um.size - 1)
+    mine = fit.data.x_um[at] == x
+    there = np.bincount(at[mine], pulses[mine], fit.data.x_um.size)
+    if not np.all(there > 0):
+        return []
+    counts = fit.data.counts
+    hidden = (np.cumsum(counts, axis=0) - 0.5 * counts) / there
+    full = replace(fit.data, counts=counts * (1 + hidden))
+    shift = -float(shift_of(fit, full)[FIRST_VARIANCE + 1])
+    worst = float(np.max(counts.sum(axis=0) / there))
+    if worst > _PILE_UP or abs(shift) <= _SHIFTED * error:
+        return []
+    return [
+        FitWarning(
+            "pile-up",
+            f"Pile-up of {worst:.2%} photons per pulse at the brightest position shifts D by about "
+            f"{shift / 2 / D_UNIT:+.2g} cm²/s, {abs(shift) / error:.1f} of its error bars. Correct "
+            f'for it (pile_up "coates").',
         )
     ]
 

@@ -1,5 +1,7 @@
 """Pile-up: the correction against the recursion of the virtual microscope."""
 
+import re
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -153,6 +155,31 @@ def test_correction_is_told():
     assert "after Coates (dead until the next pulse), most at 0.00 µm" in message
     assert "by up to 5." in message
     assert message in str(fixed)
+
+
+@pytest.mark.parametrize("photons", [0.0005, 0.004, 0.008])
+def test_what_it_does_to_d_is_told_below_one_percent_too(photons):
+    truth, counts, pulses = next(piled_up(photons, 1))
+    given = {"excitation_pulses": np.full(truth.x_um.size, float(pulses))}
+    plain = ta.fit_map(counts, truth.x_um, truth.t_ns, **given)
+    fixed = ta.fit_map(counts, truth.x_um, truth.t_ns, pile_up="coates", **given)
+    shift = plain.d_cm2_per_s - fixed.d_cm2_per_s
+    told = [w.message for w in plain.warnings if w.code == "pile-up"]
+    assert bool(told) == (shift > 0.5 * plain.d_stderr_cm2_per_s)
+    for message in told:
+        (found,) = re.findall(r"by about (\S+) cm", message)
+        assert float(found) == pytest.approx(shift, rel=0.15)
+
+
+def test_live_fits_take_corrected_counts():
+    truth, counts, pulses = next(piled_up(0.05, 1))
+    full = ta.coates(counts, np.full(truth.x_um.size, pulses))
+    live = ta.LiveMap(truth.x_um, truth.t_ns)
+    found = live.update(full, corrected=True)
+    assert abs(found.d_cm2_per_s - 0.01) < 4 * found.d_stderr_cm2_per_s
+    assert live.update(counts).d_cm2_per_s > 1.08 * found.d_cm2_per_s
+    with pytest.raises(ValueError, match="whole"):
+        live.update(full)
 
 
 def test_rows_are_corrected_before_repeats_are_added():

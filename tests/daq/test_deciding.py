@@ -211,6 +211,23 @@ def test_a_short_scan_foretells_a_long_one(tmp_path: Path) -> None:
     assert predicted == pytest.approx(measured, rel=0.15)
 
 
+@pytest.mark.parametrize(("passes", "dwell_s", "sure"), [(1, 0.1, False), (8, 0.5, True)])
+def test_a_scan_that_hardly_knows_d_says_what_its_forecast_is_worth(
+    tmp_path: Path, passes: int, dwell_s: float, sure: bool
+) -> None:
+    with rig(*film("simulation.seed=1")) as found:
+        first = plan_of(stop_when=None, passes=passes, dwell_s=dwell_s)
+        _, short = found.scan(first, tmp_path / "short.h5")
+    light = light_of_scan(short)
+    found = outlook(plan_of(), small_profile(*film()), 1e4, light.d_cm2_per_s, light=light)
+    assert (found.between_cm2_per_s is None) == sure
+    if found.between_cm2_per_s is not None:
+        low, high = found.between_cm2_per_s
+        assert low <= found.d_stderr_cm2_per_s <= high
+    assumed = outlook(plan_of(), small_profile(*film()), 1e4, 0.02, light=light)
+    assert assumed.between_cm2_per_s is None
+
+
 def test_a_scan_without_light_foretells_nothing(tmp_path: Path) -> None:
     with rig(*film("simulation.attenuator.start_transmission=0.0001")) as found:
         _, dark = found.scan(plan_of(stop_when=None, passes=1, dwell_s=0.01), tmp_path / "dark.h5")
@@ -245,3 +262,30 @@ def test_the_goal_is_nearer_with_more_light_and_with_placed_dwell() -> None:
     assert placed is not None
     assert dim == pytest.approx(4 * bright, rel=0.02)
     assert dim > 2 * placed
+
+
+def test_pile_up_does_not_decide(tmp_path: Path) -> None:
+    """With 2 % of the pulses counted, D = 0.005 cm²/s would look a tenth too large."""
+    more = ("simulation.sample.d_cm2_per_s=0.005", "simulation.attenuator.start_transmission=0.04")
+    found, _, scan = scanned(tmp_path, plan_of(stop_when="6 % on D"), *more)
+    plain, fixed = fit_scan(scan), fit_scan(scan, pile_up="coates")
+    assert plain.d_cm2_per_s is not None
+    assert fixed.d_cm2_per_s is not None
+    assert plain.d_cm2_per_s > 1.05 * fixed.d_cm2_per_s
+    last = found.of(Decided)[-1]
+    assert last.ends
+    assert last.d_cm2_per_s == pytest.approx(fixed.d_cm2_per_s, rel=0.01)
+
+
+def test_a_map_that_cannot_be_fitted_is_counted_evenly(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise ValueError("t_ns must increase")
+
+    monkeypatch.setattr("tplm_analysis.LiveMap.update", refuse)
+    found, outcome, scan = scanned(tmp_path, plan_of(passes=4, adaptive={}))
+    assert outcome.ending is Ending.COMPLETED
+    assert scan.stored.all()
+    assert "cannot be fitted (t_ns must increase)" in found.of(Decided)[0].why
+    assert found.dark

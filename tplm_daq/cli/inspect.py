@@ -108,6 +108,7 @@ def check(
         "assumed_count_rate_hz": foreseen.count_rate_hz,
         "assumed_from": None if like is None else str(like),
         "goal_s": foreseen.goal_s,
+        "predicted_between_cm2_per_s": foreseen.between_cm2_per_s,
         "limits": [asdict(limit) for limit in foreseen.limits],
         "range": [
             {"d_cm2_per_s": o.d_cm2_per_s, "d_stderr_cm2_per_s": o.d_stderr_cm2_per_s,
@@ -141,6 +142,12 @@ def foretold(plan: ScanPlan, foreseen: Outlook) -> str:
         f"D = {d:.3g} cm²/s would be known to ± {error:.2g} cm²/s{share}, with "
         f"{foreseen.count_rate_hz:.4g} counts/s at the centre"
     )
+    if foreseen.between_cm2_per_s is not None:
+        low, high = foreseen.between_cm2_per_s
+        words += (
+            f" (between {low:.2g} and {high:.2g}: the scan it is foretold by hardly knows D; "
+            "measure on there first)"
+        )
     if foreseen.goal_s is None or not math.isfinite(foreseen.goal_s):
         return words
     goal_s, whole_s = foreseen.goal_s, foreseen.cost.duration_s

@@ -85,6 +85,8 @@ class Resume(Model):
     """Go on with a scan or a series."""
 
     path: Path
+    plan: Annotated[str, Field(max_length=LONGEST_PLAN)] | None = None
+    """TOML, edited, of a series; what is done and still asked for stays."""
     watchdog: bool = True
 
 

@@ -147,10 +147,12 @@ class Runs:
                 owner.take_back(given.pop())
             owner.connect()
 
-    def resume_series(self, folder: Path, watchdog: bool) -> SeriesOutcome:
-        """Measure what a series still lacks, as it began."""
+    def resume_series(
+        self, folder: Path, watchdog: bool, plan: SeriesPlan | None = None
+    ) -> SeriesOutcome:
+        """Measure what a series still lacks, as it began or by an edited plan."""
         owner = self._owner
-        series = Series.reopen(folder, opener=owner.open, live=True)
+        series = Series.reopen(folder, plan=plan, opener=owner.open, live=True)
         _check_name(folder, series.profile, owner.profile)
         if series.simulated is not owner.simulated:
             behind = "with simulators behind it" if series.simulated else "with real instruments"

@@ -495,10 +495,17 @@ class Station(Host):
         path = Path(asked.path)
         if not path.exists():
             raise InputError(path, "there is no such file or folder")
-        go_on = self._runs.resume_series if path.is_dir() else self._runs.resume_scan
+        plan = None if asked.plan is None else parse_series(asked.plan, "plan")
+        if plan is not None and not path.is_dir():
+            raise InputError(path, "a scan goes on by the plan in its file", "leave the plan out")
+
+        def go_on() -> RunOutcome | SeriesOutcome | str:
+            if path.is_dir():
+                return self._runs.resume_series(path, asked.watchdog, plan)
+            return self._runs.resume_scan(path, asked.watchdog)
+
         return self._put(
-            "resume", f"going on with {path}",
-            lambda: self._ended(go_on(path, asked.watchdog), path),
+            "resume", f"going on with {path}", lambda: self._ended(go_on(), path)
         )  # fmt: skip
 
     def _ended(

@@ -52,7 +52,7 @@ class ScanMap:
     Attributes
     ----------
     counts : ndarray of int64, shape (positions, bins)
-        Photons.
+        Photons; float64 where pile-up was corrected.
     x_um : ndarray, shape (positions,)
         Place along the scanned axis, sample plane.
     t_ns : ndarray, shape (bins,)
@@ -63,7 +63,7 @@ class ScanMap:
         Along which axis.
     """
 
-    counts: I64
+    counts: I64 | F64
     x_um: F64
     t_ns: F64
     exposure_s: F64
@@ -289,7 +289,7 @@ def default_axis(plan: ScanPlan) -> Axis:
 
 
 def project(
-    plan: ScanPlan, counts: I64, exposure_s: F64, t_ns: F64, axis: Axis | None = None
+    plan: ScanPlan, counts: I64 | F64, exposure_s: F64, t_ns: F64, axis: Axis | None = None
 ) -> ScanMap:
     """Bring the counts of a plan's places into a map along one axis.
 
@@ -329,7 +329,7 @@ def project(
         rows = rows[: plan.positions] if wanted == "x" else rows[plan.positions :]
     if isinstance(plan, RasterScan):
         x_um, slot = np.unique(along, return_inverse=True)
-        line = np.zeros((x_um.size, counts.shape[1]), dtype=np.int64)
+        line: NDArray[Any] = np.zeros((x_um.size, counts.shape[1]), dtype=counts.dtype)
         np.add.at(line, slot, counts)
         exposure = np.bincount(slot, exposure_s, x_um.size).astype(np.float64)
         return ScanMap(line, x_um, t_ns, exposure, wanted, brightest_hz)

@@ -279,6 +279,6 @@ def _write_map(file: h5py.File, scan: Scan) -> None:
     write_data(file, _narrow(found.counts), {name: found.x_um, "t_ns": t_ns}, extra, title)
 
 
-def _narrow(counts: NDArray[np.int64]) -> NDArray[Any]:
+def _narrow(counts: NDArray[np.int64] | NDArray[np.float64]) -> NDArray[Any]:
     """The smallest of the two integer types that other programs read without ado."""
     return counts.astype("<u4") if counts.size == 0 or counts.max() < 2**32 else counts

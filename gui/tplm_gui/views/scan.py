@@ -603,7 +603,15 @@ class ScanView(QWidget):
             is_far = goal_s is not None and not math.isfinite(goal_s)
             after = words.NONE if goal_s is None or is_far else words.duration(goal_s)
             self.goal.setText("never" if is_far else after)
-            self.limits.setText("\n".join(limit.advice for limit in found.limits[:2]))
+            advice = [limit.advice for limit in found.limits[:2]]
+            if found.between_cm2_per_s is not None:
+                low, high = found.between_cm2_per_s
+                advice.insert(
+                    0,
+                    f"the last scan hardly knows D: the error may be between {low:.2g} and "
+                    f"{high:.2g} cm²/s",
+                )
+            self.limits.setText("\n".join(advice[:2]))
         self._hinder()
 
     def _hinder(self) -> None:
