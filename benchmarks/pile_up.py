@@ -14,13 +14,12 @@ from tplm_simulators.pileup import registered
 
 DEAD_NS = 80.0
 BIN_NS = 0.025
-D = 0.01
 SEED = 11
 
 
-def run(photons: float, period_ns: float, maps: int, amplitude: float) -> None:
+def run(photons: float, period_ns: float, maps: int, amplitude: float, d: float) -> None:
     """Print bias, spread and coverage for so many photons per pulse at the brightest position."""
-    truth = ta.expected_map(d_cm2_per_s=D, amplitude=amplitude, time_zero_ns=1.0)
+    truth = ta.expected_map(d_cm2_per_s=d, amplitude=amplitude, time_zero_ns=1.0)
     positions, bins = truth.expected.shape
     light = np.zeros((positions, round(period_ns / BIN_NS)))
     light[:, :bins] = truth.expected * photons / truth.expected.sum(axis=1).max()
@@ -40,8 +39,8 @@ def run(photons: float, period_ns: float, maps: int, amplitude: float) -> None:
             found[name].append((fit.d_cm2_per_s, fit.d_stderr_cm2_per_s))
     print(f"{counted:.4f} counts per pulse at the centre, {period_ns:g} ns from pulse to pulse")
     for name, values in found.items():
-        d, error = np.array(values).T
-        z, bias = (d - D) / error, 100 * (d / D - 1)
+        got, error = np.array(values).T
+        z, bias = (got - d) / error, 100 * (got / d - 1)
         print(
             f"  {name:10} bias {bias.mean():+6.2f} ± {bias.std() / maps**0.5:.2f} %"
             f" {z.mean():+6.2f} ± {z.std() / maps**0.5:.2f} σ   spread {z.std():.2f} σ"
@@ -55,16 +54,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--maps", type=int, default=400)
     parser.add_argument("--amplitude", type=float, default=2e6)
+    parser.add_argument("--diffusivity", type=float, default=0.01)
     parser.add_argument("--photons", type=float, nargs="+",
                         default=[0.0005, 0.005, 0.01, 0.05, 0.2])  # fmt: skip
     arguments = parser.parse_args()
     warnings.simplefilter("error")
     ta.warm_up()
-    print(f"{arguments.maps} maps each, seed {SEED}, D = {D} cm²/s, A = {arguments.amplitude:g}")
+    print(
+        f"{arguments.maps} maps each, seed {SEED}, D = {arguments.diffusivity} cm²/s, "
+        f"A = {arguments.amplitude:g}"
+    )
     for photons in arguments.photons:
-        run(photons, 400.0, arguments.maps, arguments.amplitude)
+        run(photons, 400.0, arguments.maps, arguments.amplitude, arguments.diffusivity)
     # 40 MHz: a count hides the light of three further pulses
-    run(0.05, 25.0, arguments.maps, arguments.amplitude)
+    run(0.05, 25.0, arguments.maps, arguments.amplitude, arguments.diffusivity)
 
 
 if __name__ == "__main__":
