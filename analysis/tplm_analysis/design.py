@@ -231,7 +231,7 @@ def best_exposure(
     share = even * (1 - floor)  # where nothing is given at first, nothing ever is
     if start is not None:
         near = np.asarray(start, dtype=np.float64)
-        near = np.where(is_open, near + START_EVEN * near.sum() / near.size, 0.0)
+        near = np.where(is_open, near + START_EVEN * max(near.sum(), 1e-9) / near.size, 0.0)
         share = near * (share.sum() / near.sum())
     for _ in range(ROUNDS):
         variance, gain = information.variances(counted + floor * even + share)

@@ -177,8 +177,8 @@ class Adaptive(Model):
     """
 
     mode: Literal["precision", "robust"] = "precision"
-    """``precision``: D of normal diffusion is known best; ``robust``: also if the profile may
-    have wings and the spread an exponent other than 1."""
+    """``precision``: D of one Gaussian that spreads normally is known best; ``robust``: D, the
+    exponent α and the share of wings are all to be known."""
     first_passes: Annotated[int, Field(ge=2, le=1000)] = 2
     """Even passes before the first decision."""
     floor: Annotated[float, Field(ge=0.05, le=1)] = 0.2
