@@ -51,7 +51,10 @@ def all_spoken() -> list[Spoken]:
 
 def spoken_in(path: Path) -> Iterator[Spoken]:
     """The calls of one file."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    source = path.read_text(encoding="utf-8")
+    if not any(name in source for name in PLACE_OF):
+        return  # most files, which need not be understood
+    tree = ast.parse(source)
     functions = [n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef)]
     for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
         name = called(call)

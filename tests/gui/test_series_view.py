@@ -29,8 +29,10 @@ from tplm_gui.host.link import Link
 from tplm_gui.host.spawn import Found, Wanted
 from tplm_gui.hub import Hub, Reply
 from tplm_gui.views import series as series_module
-from tplm_gui.views.series import SeriesView, curves_of, look_into
+from tplm_gui.views.series import SeriesView
 from tplm_gui.widgets.launch import whole_path
+from tplm_gui.widgets.points import WIDEST_PX
+from tplm_gui.widgets.series import curves_of, look_into
 
 PROFILE = load_profile("simulated")
 PLAN = load_series("power-series")
@@ -207,7 +209,7 @@ def test_warnings_of_a_point_are_words(desk: Desk, tmp_path: Path) -> None:
     warned = result.model_copy(update={"warnings": ("not-gaussian", "pile-up")})
     seen = entries[0].model_copy(update={"result": warned})
     desk.view.points.show_entries([seen], {}, {})
-    text = desk.column("series-table", 6)[0]
+    text = desk.column("series-table", 7)[0]
     assert text.endswith("; the profile is no Gaussian, pile-up")
 
 
@@ -225,7 +227,7 @@ def test_the_forecast_keeps_its_columns_together(desk: Desk, wide: int) -> None:
     desk.view.resize(wide, 700)
     table = desk.find("series-forecast")
     across = table.horizontalHeader()
-    desk.qtbot.waitUntil(lambda: across.sectionSize(1) <= series_module.WIDEST_PX)
+    desk.qtbot.waitUntil(lambda: across.sectionSize(1) <= WIDEST_PX)
     assert across.length() <= table.width() <= 1200
     assert desk.find("series-start").mapTo(desk.view, QPoint()).x() < 1700
 
@@ -249,11 +251,11 @@ def test_a_series_that_runs_is_shown_as_it_grows(desk: Desk, tmp_path: Path) -> 
     assert first is not None
     shown = words.plus_minus(first.d_cm2_per_s, first.d_stderr_cm2_per_s)
     assert desk.column("series-table", 4)[0] == shown
-    assert "visit 103 of 412" in desk.column("series-table", 6)[5]
-    assert "0.0123 ± 0.0011" in desk.column("series-table", 6)[5]
+    assert "visit 103 of 412" in desk.column("series-table", 7)[5]
+    assert "0.0123 ± 0.0011" in desk.column("series-table", 7)[5]
     times = desk.column("series-table", 5)
     desk.hub.take_status({**running_in(folder), "visits_planned": None})
-    assert desk.column("series-table", 6)[5] == ""
+    assert desk.column("series-table", 7)[5] == ""
     assert [t[:1] for t in times[5:]] == ["≈"] * 3
     assert all(":" in t for t in times[:2])
     assert "1 point failed" in desk.text("series-said")

@@ -1,54 +1,32 @@
 """A series of scans: its plan and forecast, and its points while and after they are measured."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
-from PyQt6.QtCore import (
-    QAbstractItemModel,
-    QAbstractTableModel,
-    QItemSelection,
-    QItemSelectionModel,
-    QMimeData,
-    QModelIndex,
-    Qt,
-    QTimer,
-    pyqtSignal,
-)
-from PyQt6.QtGui import QColor, QKeyEvent, QResizeEvent
+from PyQt6.QtCore import QItemSelection, QItemSelectionModel, Qt, QTimer
+from PyQt6.QtGui import QResizeEvent
 from PyQt6.QtWidgets import (
     QAbstractItemView,
     QComboBox,
     QFileDialog,
     QHBoxLayout,
-    QHeaderView,
     QLabel,
     QPushButton,
     QSizePolicy,
     QSplitter,
-    QTableView,
     QTabWidget,
     QVBoxLayout,
     QWidget,
 )
 
-from tplm_config import (
-    InputError,
-    InstrumentProfile,
-    LineScan,
-    SeriesPlan,
-    bundled,
-    load_series,
-    to_toml,
-)
+from tplm_config import LineScan, SeriesPlan, bundled, load_series, to_toml
 from tplm_gui import theme, words
 from tplm_gui.data.latest import Latest
+from tplm_gui.data.sharing import wanted_of, with_point
 from tplm_gui.hub import Hub, Reply, is_running
-from tplm_gui.widgets.form import ModelForm, label_of
+from tplm_gui.widgets.form import ModelForm
 from tplm_gui.widgets.launch import (
     GAP_PX,
     HALF_PX,
@@ -74,437 +52,19 @@ from tplm_gui.widgets.launch import (
     why_not,
     write_plan,
 )
+from tplm_gui.widgets.parts import ElidedLabel
 from tplm_gui.widgets.plots import CurvePlot, Quantity
+from tplm_gui.widgets.points import SHARE, ForecastModel, PointsModel, table_of
+from tplm_gui.widgets.series import AGAINST_INTERVAL, DryRun, Seen, dry_run, look_into
+from tplm_gui.widgets.sharing import SharedFigures, SharingLines, error_of
 
 if TYPE_CHECKING:
-    from tplm_daq.series import Entry, Forecast, Manifest
+    from tplm_daq.series import Entry, Proposal
 
 DEBOUNCE_MS = 250
-ROWS = "application/x-tplm-points"
 D_UNIT = "cm²/s"
 WIDE_PX = 1400
 """From this width on, plot and table stand side by side."""
-WIDEST_PX = 420
-"""Of a column, px."""
-SMOOTH = 200
-"""Points of a drawn fit."""
-
-
-# -- the forecast ------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class DryRun:
-    """What the points of a series will be, or what the instrument has against them."""
-
-    plan: SeriesPlan
-    points: "tuple[Forecast, ...]" = ()
-    key: str = ""
-    problem: str = ""
-
-
-def dry_run(
-    plan: SeriesPlan, profile: InstrumentProfile | None, assumed: tuple[float, float] | None
-) -> DryRun:
-    """Foretell every point; it takes a while, so not in the thread of the window."""
-    from tplm_daq.prediction import COUNT_RATE_HZ, D_CM2_PER_S
-    from tplm_daq.series import forecast
-
-    if profile is None:
-        return DryRun(plan)
-    try:
-        found = forecast(plan, profile, *(assumed or (COUNT_RATE_HZ, D_CM2_PER_S)))
-    except InputError as error:
-        where = error.source.removeprefix("series: ")
-        problem = f"{where}: {error.problem}; {error.allowed}".rstrip("; ")
-        return DryRun(plan, (), f"scan.{error.key}" if error.key else "", problem)
-    return DryRun(plan, tuple(found))
-
-
-class ForecastModel(QAbstractTableModel):
-    """The points of a plan that was not begun."""
-
-    HEAD = (
-        ("", "Number of the point"), ("point", "What is set"), ("power\nnW", "Nominal power"),
-        ("rate\nMHz", "Repetition rate"), ("fluence\nµJ/cm²", "Energy per pulse and area"),
-        ("⟨N⟩", "Mean number of excitons per nanocrystal and pulse"),
-        ("between\nµs", "Mean time between excitations of a nanocrystal"),
-        ("counts", "Expected in the map"), ("σ of D\ncm²/s", "Predicted error of D"),
-        ("takes", "By the instrument's clock"), ("ends", "If the series begins now"),
-    )  # fmt: skip
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._points: tuple[Forecast, ...] = ()
-        self._speed: Mapping[str, Any] = {}
-
-    def show_points(self, points: "Sequence[Forecast]", status: Mapping[str, Any]) -> None:
-        """Show other points."""
-        self.beginResetModel()
-        self._points = tuple(points)
-        self._speed = status
-        self.endResetModel()
-
-    def rowCount(self, parent: QModelIndex | None = None) -> int:  # noqa: D102, N802
-        return 0 if parent is not None and parent.isValid() else len(self._points)
-
-    def columnCount(self, parent: QModelIndex | None = None) -> int:  # noqa: D102, N802
-        return len(self.HEAD)
-
-    def headerData(  # noqa: D102, N802
-        self, section: int, orientation: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole
-    ) -> Any:
-        return _head(self.HEAD, section, orientation, role)
-
-    def data(self, index: QModelIndex, role: int = Qt.ItemDataRole.DisplayRole) -> Any:  # noqa: D102
-        if role == Qt.ItemDataRole.TextAlignmentRole and index.column() != 1:
-            return Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
-        if role != Qt.ItemDataRole.DisplayRole:
-            return None
-        point = self._points[index.row()]
-        rate_hz = point.repetition_rate_hz
-        match index.column():
-            case 0:
-                return str(point.index)
-            case 1:
-                return point.label
-            case 7:
-                return words.si(point.expected_counts, "", 3)
-            case 9:
-                return words.duration(point.duration_s)
-            case 10:
-                return clock(wall_s(self._speed, point.ends_s))
-            case column:
-                value = {
-                    2: point.power_nw,
-                    3: None if rate_hz is None else rate_hz / 1e6,
-                    4: point.fluence_uj_per_cm2,
-                    5: point.mean_excitons,
-                    6: point.time_between_excitations_us,
-                    8: point.d_stderr_cm2_per_s,
-                }[column]
-                return words.NONE if value is None else f"{value:.3g}"
-
-
-def _head(
-    head: Sequence[tuple[str, str]], section: int, orientation: Qt.Orientation, role: int
-) -> Any:
-    if orientation is not Qt.Orientation.Horizontal:
-        return None
-    if role == Qt.ItemDataRole.DisplayRole:
-        return head[section][0]
-    if role == Qt.ItemDataRole.ToolTipRole:
-        return head[section][1]
-    return None
-
-
-# -- the points as they are measured -----------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Curve:
-    """D against one quantity, and a fit where there is one.
-
-    Attributes
-    ----------
-    title : str
-        For the choice of what D is drawn against.
-    x_axis : Quantity
-        Name and unit.
-    x, d, error : ndarray, shape (points,)
-        D and its standard error, cm²/s.
-    fit : tuple of ndarray, shape (n,), or None
-        The fit: x and D.
-    words : str
-        What the fit says.
-    """
-
-    title: str
-    x_axis: Quantity
-    x: NDArray[np.float64]
-    d: NDArray[np.float64]
-    error: NDArray[np.float64]
-    fit: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None
-    words: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """What a folder of a series holds.
-
-    Attributes
-    ----------
-    folder : Path
-        The folder.
-    manifest : Manifest
-        Its points.
-    ended : dict of int to float
-        When the file of a point was last written, s since 1970.
-    predicted_s : dict of int to float
-        How long each point should take by the instrument's clock; empty if unknown.
-    curves : tuple of Curve
-        D against what was swept, the time between excitations, and the order.
-    """
-
-    folder: Path
-    manifest: "Manifest"
-    ended: dict[int, float]
-    predicted_s: dict[int, float]
-    curves: tuple[Curve, ...]
-
-
-def look_into(folder: Path) -> Seen:
-    """Read the folder of a series; not in the thread of the window.
-
-    Raises
-    ------
-    InputError
-        If there is no series in it.
-    """
-    from tplm_config import parse_profile, parse_series
-    from tplm_daq.series import forecast, read_manifest
-
-    manifest = read_manifest(folder)
-    ended = {}
-    for entry in manifest.points:
-        if entry.state in ("done", "failed") and (folder / entry.file).is_file():
-            ended[entry.index] = (folder / entry.file).stat().st_mtime
-    predicted_s = {}
-    try:
-        plan = parse_series(manifest.plan, str(folder))
-        profile = parse_profile(manifest.profile, str(folder))
-        predicted_s = {p.index: p.duration_s for p in forecast(plan, profile, 1.0, None)}
-    except InputError:
-        predicted_s = {}  # of another version: only the time left is not known
-    return Seen(folder, manifest, ended, predicted_s, tuple(curves_of(manifest.points)))
-
-
-def curves_of(entries: "Sequence[Entry]") -> Iterable[Curve]:
-    """Everything D can be drawn against."""
-    from tplm_daq.series.picture import swept_quantity
-    from tplm_daq.series.results import arrhenius_of, known, relaxation_of, swept_alone, trend_of
-
-    points = known(entries)
-    d = np.array([each[2] for each in points], np.float64)
-    error = np.array([each[3] for each in points], np.float64)
-    quantity = swept_quantity(entries)
-    if quantity is not None:
-        name, _, unit = label_of(quantity).rpartition(", ")
-        x = np.array([getattr(each[0].settings, quantity) for each in points], np.float64)
-        curve = Curve(f"against {name or unit}", Quantity(name or unit, unit if name else ""),
-                      x, d, error)  # fmt: skip
-        if swept_alone(entries) == quantity:
-            along = np.linspace(x.min(), x.max(), SMOOTH)
-            law: Any = trend_of(entries, quantity)
-            said = law.words(unit)
-            if quantity == "temperature_k" and (arrhenius := arrhenius_of(entries)[0]) is not None:
-                law, said = arrhenius, str(arrhenius)
-            curve = replace(curve, fit=(along, law.at(along)), words=said)
-        yield curve
-    waits = [each[1].time_between_excitations_us for each in points]
-    if points and None not in waits and len(set(waits)) > 1:
-        x = np.array(waits, np.float64)
-        axis = Quantity("mean time between excitations", "µs")
-        curve = Curve("against time between excitations", axis, x, d, error)
-        relaxation, why = relaxation_of(entries)
-        if relaxation is not None:
-            along = np.linspace(0.5 * x.min(), 1.05 * x.max(), SMOOTH)
-            curve = replace(curve, fit=(along, relaxation.at(along)), words=str(relaxation))
-        elif why:
-            curve = replace(curve, words=f"no relaxation curve: {why}")
-        yield curve
-    order = np.array([each[0].index for each in points], np.float64)
-    yield Curve("in the order of measurement", Quantity("point"), order, d, error)
-
-
-class PointsModel(QAbstractTableModel):
-    """The points of a series; those not yet begun can be dragged."""
-
-    reordered = pyqtSignal(list)
-    """The points not yet begun are wanted in this order, by their numbers."""
-    refused = pyqtSignal(str)
-    """Something was dragged that cannot be."""
-
-    HEAD = (
-        ("", "Number of the point"), ("point", "What is set"), ("state", "How far it is"),
-        ("tries", "How often it was begun"), ("D, cm²/s", "With its standard error"),
-        ("time", "When it ended, or will about end"), ("", "What there is to say of it"),
-    )  # fmt: skip
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.entries: list[Entry] = []
-        self._ended: dict[int, float] = {}
-        self._ends_s: dict[int, float] = {}
-        self._running = ""
-
-    def show_entries(
-        self, entries: "Sequence[Entry]", ended: Mapping[int, float], ends_s: Mapping[int, float]
-    ) -> None:
-        """Show points, when they ended, and in how many seconds the others will."""
-        self.beginResetModel()
-        self.entries = list(entries)
-        self._ended, self._ends_s = dict(ended), dict(ends_s)
-        self.endResetModel()
-
-    def say_running(self, text: str) -> None:
-        """Say how far the point is that runs."""
-        self._running = text
-        for row, entry in enumerate(self.entries):
-            if entry.state == "running":
-                self.dataChanged.emit(self.index(row, 0), self.index(row, len(self.HEAD) - 1))
-
-    def waiting(self) -> list[int]:
-        """Numbers of the points not yet begun, in the order shown."""
-        return [entry.index for entry in self.entries if entry.state == "waiting"]
-
-    def rowCount(self, parent: QModelIndex | None = None) -> int:  # noqa: D102, N802
-        return 0 if parent is not None and parent.isValid() else len(self.entries)
-
-    def columnCount(self, parent: QModelIndex | None = None) -> int:  # noqa: D102, N802
-        return len(self.HEAD)
-
-    def headerData(  # noqa: D102, N802
-        self, section: int, orientation: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole
-    ) -> Any:
-        return _head(self.HEAD, section, orientation, role)
-
-    def data(self, index: QModelIndex, role: int = Qt.ItemDataRole.DisplayRole) -> Any:  # noqa: D102
-        entry = self.entries[index.row()]
-        column = index.column()
-        if role == Qt.ItemDataRole.ForegroundRole:
-            colours = theme.colours()
-            ink = {"done": colours.good, "running": colours.accent, "failed": colours.bad}
-            if column == 2 and entry.state in ink:
-                return QColor(ink[entry.state])
-            return QColor(colours.dim) if entry.state == "waiting" or column == 6 else None
-        if role == Qt.ItemDataRole.TextAlignmentRole and column in (0, 3, 4, 5):
-            return Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
-        if role not in (Qt.ItemDataRole.DisplayRole, Qt.ItemDataRole.ToolTipRole):
-            return None
-        match column:
-            case 0:
-                return str(entry.index)
-            case 1:
-                return entry.label
-            case 2:
-                return {"done": "✓ done", "running": "▶ running", "failed": "✗ failed"}.get(
-                    entry.state, "waiting"
-                )
-            case 3:
-                return str(entry.attempts or "")
-            case 4:
-                r = entry.result
-                return "" if r is None else words.plus_minus(r.d_cm2_per_s, r.d_stderr_cm2_per_s)
-            case 5:
-                return self._time_of(entry)
-            case _:
-                return self._message_of(entry)
-
-    def _time_of(self, entry: "Entry") -> str:
-        if entry.index in self._ended:
-            ended = datetime.fromtimestamp(self._ended[entry.index]).astimezone()
-            today = ended.date() == datetime.now().astimezone().date()
-            return f"{ended:%H:%M}" if today else f"{ended:%d %b %H:%M}"
-        left_s = self._ends_s.get(entry.index)
-        return "" if left_s is None else f"≈ {clock(left_s)}"
-
-    def _message_of(self, entry: "Entry") -> str:
-        if entry.state == "running":
-            return self._running
-        if entry.result is not None and entry.result.warnings:
-            return f"{entry.message}; {', '.join(map(words.warning, entry.result.warnings))}"
-        return entry.message
-
-    # -- dragging --------------------------------------------------------------------------
-
-    def flags(self, index: QModelIndex) -> Qt.ItemFlag:  # noqa: D102
-        flag = Qt.ItemFlag
-        if not index.isValid():
-            return flag.ItemIsDropEnabled
-        shown = flag.ItemIsEnabled | flag.ItemIsSelectable
-        is_waiting = self.entries[index.row()].state == "waiting"
-        return shown | flag.ItemIsDragEnabled if is_waiting else shown
-
-    def supportedDropActions(self) -> Qt.DropAction:  # noqa: D102, N802
-        return Qt.DropAction.MoveAction
-
-    def mimeTypes(self) -> list[str]:  # noqa: D102, N802
-        return [ROWS]
-
-    def mimeData(self, indexes: Iterable[QModelIndex]) -> QMimeData:  # noqa: D102, N802
-        numbers = sorted({index.row() for index in indexes})
-        carried = QMimeData()
-        carried.setData(ROWS, ",".join(str(self.entries[row].index) for row in numbers).encode())
-        return carried
-
-    def dropMimeData(  # noqa: N802
-        self, data: QMimeData | None, action: Qt.DropAction, row: int, column: int,
-        parent: QModelIndex,
-    ) -> bool:  # fmt: skip
-        """Ask for another order; the rows stay where they are until the host has said yes."""
-        if data is None or not data.hasFormat(ROWS):
-            return False
-        numbers = [int(n) for n in data.data(ROWS).data().decode().split(",") if n]
-        self.move(numbers, len(self.entries) if row < 0 else row)
-        return False
-
-    def move(self, numbers: Sequence[int], before: int) -> None:
-        """Ask for points to be measured before the one in a row."""
-        waiting = self.waiting()
-        if not numbers or any(number not in waiting for number in numbers):
-            self.refused.emit("Only points that were not begun can be moved.")
-            return
-        first = next(r for r, entry in enumerate(self.entries) if entry.state == "waiting")
-        if before < first:
-            self.refused.emit("Points that were begun stay first: it was moved to behind them.")
-        rest = [n for n in waiting if n not in numbers]
-        ahead = [e.index for e in self.entries[:before] if e.index in rest]
-        wanted = [*ahead, *numbers, *(n for n in rest if n not in ahead)]
-        if wanted != waiting:
-            self.reordered.emit(wanted)
-
-
-class Table(QTableView):
-    """A table that asks for what is selected to be moved, on Alt+Up and Alt+Down."""
-
-    moved = pyqtSignal(int)
-    """By so many rows; less than 0: up."""
-
-    def keyPressEvent(self, event: QKeyEvent | None) -> None:  # noqa: N802
-        """Take the two keys; all others are the table's own."""
-        by = {Qt.Key.Key_Up: -1, Qt.Key.Key_Down: 1}
-        if event is not None and event.modifiers() & Qt.KeyboardModifier.AltModifier:
-            key = Qt.Key(event.key())
-            if key in by:
-                self.moved.emit(by[key])
-                return
-        super().keyPressEvent(event)
-
-
-def table_of(model: QAbstractItemModel, name: str, stretches: bool) -> Table:
-    """A dense table that selects rows; its last column takes the rest of the room, or nothing."""
-    table = Table()
-    table.setObjectName(name)
-    table.setModel(model)
-    table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
-    table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
-    table.setVerticalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
-    table.setShowGrid(False)
-    table.setAlternatingRowColors(True)
-    table.setWordWrap(False)
-    table.setTabKeyNavigation(False)
-    down, across = table.verticalHeader(), table.horizontalHeader()
-    if down is not None and across is not None:
-        down.hide()
-        down.setDefaultSectionSize(table.fontMetrics().lineSpacing() + 6)
-        across.setHighlightSections(False)
-        across.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
-        across.setStretchLastSection(stretches)
-        across.setResizeContentsPrecision(50)
-        if not stretches:
-            across.setMaximumSectionSize(WIDEST_PX)
-    return table
 
 
 class SeriesView(QWidget):
@@ -522,10 +82,14 @@ class SeriesView(QWidget):
         self._folder: Path | None = None
         self._seen: Seen | None = None
         self._order: list[int] | None = None
+        self._against = ""
         self.chooser = Chooser("series", bundled("series"), "series plan")
         hidden = [f"scan.{name}" for name in RECORD]
         self.form = ModelForm(
-            SeriesPlan, load_series("power-series"), hidden=hidden, order=("axes", "points", "scan")
+            SeriesPlan,
+            load_series("power-series"),
+            hidden=hidden,
+            order=("axes", "points", "share", "scan"),
         )
         self.record = record_form()
         self.forecast = ForecastModel()
@@ -568,6 +132,10 @@ class SeriesView(QWidget):
         )
         column.addLayout(together(self.figures))
         column.addLayout(together(table_of(self.forecast, "series-forecast", False)), 1)
+        self.shared = ElidedLabel()
+        self.shared.setObjectName("series-shared")
+        self.shared.hide()
+        column.addWidget(self.shared)
         self.assumed = Assumed(self.hub, "series", "at the brightest")
         column.addWidget(self.assumed)
         below = QHBoxLayout()
@@ -608,7 +176,15 @@ class SeriesView(QWidget):
             [("done", "points done"), ("now", "now"), ("left", "time left"), ("until", "ends")],
             "series-run",
         )
-        column.addLayout(together(self.progress))
+        self.errors = SharedFigures()
+        self.errors.hide()
+        figures = QHBoxLayout()
+        figures.setSpacing(18)
+        figures.addLayout(together(self.progress), 4)
+        figures.addWidget(self.errors, 3)
+        column.addLayout(figures)
+        self.sharing = SharingLines()
+        column.addWidget(self.sharing)
         self.table = table_of(self.points, "series-table", True)
         self.table.setSelectionMode(QAbstractItemView.SelectionMode.ContiguousSelection)
         self.table.setDragDropMode(QAbstractItemView.DragDropMode.InternalMove)
@@ -672,10 +248,12 @@ class SeriesView(QWidget):
         self._reader.found.connect(self._read)
         self._reader.failed.connect(self._not_read)
         self.open.clicked.connect(self._choose_folder)
-        self.again.clicked.connect(self._resume)
+        self.again.clicked.connect(lambda: self._resume())
+        self.sharing.taken.connect(self._take_proposed)
         self.points.reordered.connect(self._reorder)
         self.points.refused.connect(lambda text: self._say(text, "warn"))
         self.against.currentIndexChanged.connect(self._draw)
+        self.against.textActivated.connect(self._choose_against)
         self.table.moved.connect(self._move)
         hub.profile_changed.connect(self._plan_changed)
         hub.status_changed.connect(self._status_changed)
@@ -767,6 +345,7 @@ class SeriesView(QWidget):
     def _show_forecast(self) -> None:
         points = () if self._dry is None else self._dry.points
         self.forecast.show_points(points, self.hub.status)
+        self._show_foreseen()
         say = self.figures.say
         if points:
             total_s = points[-1].ends_s
@@ -781,6 +360,20 @@ class SeriesView(QWidget):
             for name in ("points", "duration", "ends", "disk"):
                 say(name, words.NONE)
         self._hinder()
+
+    def _show_foreseen(self) -> None:
+        """Say what shared time would bring."""
+        shares = None if self._dry is None else self._dry.shares
+        self.shared.setVisible(shares is not None)
+        if self._dry is not None and shares is not None:
+            name, unit = wanted_of(self._dry.plan)
+            name = name if name == "τ" else "the slope"
+            text = (
+                f"Shared so that {name} is known best: {error_of(shares.stderr, unit)} by the "
+                f"guesses of the plan, with even shares {error_of(shares.even_stderr, unit)}."
+            )
+            self.shared.setText(text)
+            self.shared.setToolTip(text)
 
     def _hinder(self) -> None:
         problems = [*self.form.problems(), *self.record.problems()]
@@ -818,10 +411,13 @@ class SeriesView(QWidget):
     def open_folder(self, folder: str | Path) -> None:
         """Show the series in a folder, whether it runs, is finished or was interrupted."""
         if Path(folder) != self._folder:
-            self._order = None
+            self._order, self._against = None, ""
             self._say("", "dim")
         self._folder = Path(folder)
         self._reread()
+
+    def _choose_against(self, title: str) -> None:
+        self._against = title
 
     def _choose_folder(self) -> None:
         start = str(self._folder or self.target.where())
@@ -845,11 +441,13 @@ class SeriesView(QWidget):
         chosen = self._chosen()
         self._show_points()
         self._choose_points(chosen)
-        now = self.against.currentText()
+        wanted = self._against
+        if not wanted and seen.sharing is not None and seen.sharing.wanted == "τ":
+            wanted = AGAINST_INTERVAL
         self.against.blockSignals(True)
         self.against.clear()
         self.against.addItems([curve.title for curve in seen.curves])
-        self.against.setCurrentIndex(max(self.against.findText(now), 0))
+        self.against.setCurrentIndex(max(self.against.findText(wanted), 0))
         self.against.blockSignals(False)
         self._draw()
         self._show_progress()
@@ -873,24 +471,43 @@ class SeriesView(QWidget):
         if self._seen is None:
             return
         entries = self._entries()
-        ends_s: dict[int, float] = {}
-        if self._runs_here():
-            at_s = 0.0
-            for entry in entries:
-                if entry.state in ("waiting", "running"):
-                    whole_s = self._seen.predicted_s.get(entry.index)
-                    if whole_s is None:
-                        break
-                    at_s += whole_s * (self._share_left() if entry.state == "running" else 1.0)
-                    real_s = wall_s(self.hub.status, at_s)
-                    if real_s is not None:
-                        ends_s[entry.index] = real_s
-        self.points.show_entries(entries, self._seen.ended, ends_s)
+        ends_s = {
+            index: real_s
+            for index, at_s in self._ends_s(entries)
+            if (real_s := wall_s(self.hub.status, at_s)) is not None
+        }
+        sharing = self._seen.sharing
+        shares_s = {} if sharing is None else sharing.shares_s
+        self.points.show_entries(entries, self._seen.ended, ends_s, shares_s)
+        self.table.setColumnHidden(SHARE, sharing is None)
 
-    def _share_left(self) -> float:
+    def _ends_s(self, entries: "Sequence[Entry]") -> Iterator[tuple[int, float]]:
+        """Points that are not over, and when they will be, by the clock of the instrument."""
+        if self._seen is None or not self._runs_here():
+            return
+        sharing = self._seen.sharing
+        lasts_s = self._seen.predicted_s if sharing is None else sharing.shares_s
+        at_s = 0.0
+        for entry in entries:
+            if entry.state in ("waiting", "running"):
+                if entry.index not in lasts_s:
+                    return
+                part = self._part_left(entry.index) if entry.state == "running" else 1.0
+                at_s += lasts_s[entry.index] * part
+                yield entry.index, at_s
+
+    def _visits(self, index: int) -> int | None:
+        """Visits that a point will about have; with shared time that is less than planned."""
+        sharing = None if self._seen is None else self._seen.sharing
+        if sharing is not None and index in sharing.visits:
+            return round(sharing.visits[index])
+        planned: int | None = self.hub.status.get("visits_planned")
+        return planned
+
+    def _part_left(self, index: int) -> float:
         """How much of the running point is left."""
-        planned = self.hub.status.get("visits_planned")
-        return 1.0 if not planned else 1.0 - self.hub.status.get("visits_done", 0) / planned
+        visits = self._visits(index)
+        return 1.0 if not visits else max(1.0 - self.hub.status.get("visits_done", 0) / visits, 0.0)
 
     def _runs_here(self) -> bool:
         """Whether the series shown is the one that is measured."""
@@ -911,10 +528,10 @@ class SeriesView(QWidget):
         failed = [entry for entry in points if entry.state == "failed"]
         say("done", f"{done} of {len(points)}")
         runs = self._runs_here()
-        left_s = status.get("left_s") if runs else None
+        left_s = self._left_s() if runs else None
         say("left", words.duration(left_s), "From what was measured so far")
         say("until", clock(left_s) if left_s is not None else words.NONE)
-        visits = f"visit {status.get('visits_done')} of {status.get('visits_planned')}"
+        visits = f"visit {status.get('visits_done')} of {self._visits_in_words()}"
         d = words.plus_minus(status.get("d_cm2_per_s"), status.get("d_stderr_cm2_per_s"), D_UNIT)
         say("now", (status.get("state") or words.NONE) if runs else self._ending())
         self.points.say_running(
@@ -928,6 +545,7 @@ class SeriesView(QWidget):
             f"&Resume ({more} left)" if more else f"&Measure {len(failed)} failed again"
         )
         why = why_not(self.hub)
+        self._show_sharing(why, more)
         self.again.setEnabled(not why)
         self.again.setToolTip(why or "Measure what is not done yet; what is done stays")
         if failed:
@@ -936,6 +554,33 @@ class SeriesView(QWidget):
             self._say(f"{len(failed)} point{s} failed. {each}", "bad")
         elif not runs and seen.manifest.ending not in (None, "completed"):
             self._say(f"The series was {seen.manifest.ending}: {seen.manifest.message}.", "warn")
+
+    def _left_s(self) -> float | None:
+        """Time left of the series that runs, by the clock on the wall."""
+        told_s: float | None = self.hub.status.get("left_s")
+        if self._seen is None or self._seen.sharing is None:
+            return told_s
+        ends_s = [at_s for _, at_s in self._ends_s(self._entries())]
+        # what the host foretells goes by every pass that is allowed
+        return wall_s(self.hub.status, ends_s[-1]) if ends_s else None
+
+    def _visits_in_words(self) -> str:
+        sharing = None if self._seen is None else self._seen.sharing
+        index = (self.hub.status.get("point") or {}).get("index")
+        if sharing is None or index not in sharing.visits:
+            return str(self.hub.status.get("visits_planned"))
+        return f"about {self._visits(index)}"
+
+    def _show_sharing(self, why_not_now: str, more: int) -> None:
+        """Say how the time is shared, if it is."""
+        sharing = None if self._seen is None else self._seen.sharing
+        self.errors.setVisible(sharing is not None)
+        if sharing is not None:
+            self.errors.show_sharing(sharing)
+        self.sharing.show_sharing(sharing)
+        self.sharing.allow(
+            why_not_now or ("First measure the points that are left: Resume." if more else "")
+        )
 
     def _ending(self) -> str:
         return (self._seen and self._seen.manifest.ending) or "interrupted"
@@ -1036,7 +681,10 @@ class SeriesView(QWidget):
             case "series-started":
                 self.target.forget()
                 self.open_folder(folder_of(self.hub) / str(event.get("folder") or ""))
-            case "point-started" | "point-ended" | "points-reordered" | "series-ended":
+            case (
+                "point-started" | "time-shared" | "point-ended" | "points-reordered"
+                | "series-ended"
+            ):  # fmt: skip
                 self._reread()
 
     # -- doing it --------------------------------------------------------------------------
@@ -1059,10 +707,18 @@ class SeriesView(QWidget):
             self.target.forget()
             self._look()
 
-    def _resume(self) -> None:
+    def _take_proposed(self, proposal: "Proposal") -> None:
+        """Measure the proposed point too: in the same folder, by a longer plan."""
+        seen = self._seen
+        if seen is not None and seen.plan is not None:
+            self._resume(with_point(seen.plan, seen.manifest.points, proposal))
+
+    def _resume(self, plan: SeriesPlan | None = None) -> None:
         if self._folder is None:
             return
         arguments = {"path": str(self._folder), "watchdog": self.bar.watchdog.isChecked()}
+        if plan is not None:
+            arguments["plan"] = to_toml(plan)
 
         def replied(reply: Reply) -> None:
             self._say("" if reply.ok else reply.words, "dim" if reply.ok else "bad")
