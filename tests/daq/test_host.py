@@ -38,6 +38,7 @@ from tplm_daq.events import (
     SeriesEnded,
     SeriesStarted,
     StateChanged,
+    TimeShared,
     VisitMeasured,
     VisitStored,
 )
@@ -946,3 +947,17 @@ def test_time_left_goes_by_what_was_foretold_of_the_goal() -> None:
     assert board.snapshot()["left_s"] == pytest.approx(22.0)
     board(Decided(2, "not known", needed_s=None))
     assert board.snapshot()["left_s"] == pytest.approx(387.0)
+
+
+def test_time_left_of_a_series_that_shares_its_time() -> None:
+    clock = Hand()
+    whole = Status("series", "line", "/a", points_done=0, points_planned=3)
+    board = StatusBoard(whole, clock=clock)
+    board(TimeShared(0, 100.0, 400.0, "so far"))
+    clock.now_s = 10.0
+    assert board.snapshot()["left_s"] == pytest.approx(390.0)
+    # the virtual instrument runs ten times as fast as the clock
+    board(TimeShared(1, 150.0, 300.0, "so far"))
+    assert board.snapshot()["left_s"] == pytest.approx(30.0)
+    clock.now_s = 25.0
+    assert board.snapshot()["left_s"] == pytest.approx(15.0)

@@ -216,6 +216,10 @@ class _TimeLeft:
         self._points_s: list[float] = []
         self._goal: tuple[float, float] | None = None
         """When it was last foretold how long the goal of the scan takes, and how long."""
+        self._shared: tuple[float, float] | None = None
+        """When the time of a series was last shared, and how much of it was left."""
+        self._pace = 1.0
+        """Seconds of the instrument in one of the clock: a simulation may run faster."""
 
     def __call__(self, event: Event) -> None:
         match event:
@@ -227,6 +231,12 @@ class _TimeLeft:
                 self._paused_from_s = None
             case Decided():
                 self._goal = None if event.needed_s is None else (self._busy_s(), event.needed_s)
+            case TimeShared():
+                busy_s = self._busy_s()
+                if self._shared is not None and busy_s > self._shared[0]:
+                    took_s = self._shared[1] - event.left_s
+                    self._pace = max(took_s / (busy_s - self._shared[0]), 1e-6)
+                self._shared = busy_s, event.left_s
             case RunStarted():
                 self._goal = None
                 self._run_from_s = self._stored_s = self._busy_s()
@@ -262,6 +272,9 @@ class _TimeLeft:
             left_s = min(left_s, max(needed_s - (busy_s - foretold_s), 0.0))
         if status.points_planned is None or status.points_done is None:
             return elapsed_s, left_s
+        if self._shared is not None:
+            shared_s, rest_s = self._shared
+            return elapsed_s, max(rest_s / self._pace - (busy_s - shared_s), 0.0)
         if self._points_s:
             point_s = sum(self._points_s) / len(self._points_s)
             left_s = max(point_s - here_s, 0.0) if left_s is None else left_s
