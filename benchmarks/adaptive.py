@@ -204,6 +204,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pairs", type=int, default=0)
     parser.add_argument("--trouble", type=int, default=0)
+    parser.add_argument("--which", nargs="*", choices=list(TROUBLE), default=list(TROUBLE))
     parser.add_argument("--predictions", type=int, default=0)
     parser.add_argument("--decisions", type=int, default=0)
     parser.add_argument("--picture", type=Path)
@@ -248,7 +249,7 @@ def main() -> None:
             )
             print(np.round(np.sort(ratio), 2))
         for d in asked.diffusivity if asked.trouble else ():
-            for trouble in TROUBLE:
+            for trouble in asked.which:
                 seeds = range(1001, 1001 + asked.trouble)
                 probe = measure(Job(d, 1000, True))[0]
                 jobs = [Job(d, s, True, trouble, probe) for s in seeds]
