@@ -21,6 +21,8 @@ FEWEST_POSITIONS = 5
 """Below this many measured positions there is nothing to fit."""
 MARGIN = 1.05
 """A last pass that should just do is made so much longer."""
+PAIR = 2
+"""Passes that are decided together."""
 SHORTEST_PASS = 0.1
 """Share of a whole pass."""
 SLICES = 24
@@ -171,15 +173,20 @@ class DecidedRoute:
             self._tell(Decided(index, f"{so_far} so far", False, (), d, error, needed_s))
             self._take_pass(visits)
             return
-        dwell_s, needed_s = self._place(adaptive.floor, known, wanted)
+        # forth and back alike: what drifts meanwhile is then the same at every place
+        pair = list(self._passes)[:PAIR]
+        dwell_s, needed_s = self._place(adaptive.floor, known, wanted, len(pair))
         self._warn(index, elapsed_s, needed_s, d, error)
         why = f"{so_far} so far; the time goes where it tells most"
         told = tuple(round(float(s), 4) for s in dwell_s)
-        self._tell(Decided(index, why, False, told, d, error, needed_s))
-        self._take_pass(visits, dwell_s)
+        for coming, visits_of_it in pair:
+            self._tell(Decided(coming, why, False, told, d, error, needed_s))
+            self._take_pass(visits_of_it, dwell_s)
 
-    def _place(self, floor: float, known: _Known, wanted: float | None) -> tuple[F64, float | None]:
-        """Place the dwell of the next pass; with the time still needed, if a goal is in reach."""
+    def _place(
+        self, floor: float, known: _Known, wanted: float | None, passes: int
+    ) -> tuple[F64, float | None]:
+        """Place the dwell of the next passes; with the time still needed, if there is a goal."""
         information = self._information(known)
         pass_s = self._plan.dwell_s * self._plan.place_count
         share = best_exposure(information, self._exposure_s, pass_s, floor, start=self._share_s)
@@ -189,17 +196,35 @@ class DecidedRoute:
             # the information is that of the light alone: what is measured says how far it is off
             goal = variance * (wanted / known.stderr_cm2_per_s) ** 2
             times = _times_needed(information, self._exposure_s, share, goal)
-            budget_s = pass_s * min(max(MARGIN * times, SHORTEST_PASS), 1.0)
+            budget_s = pass_s * min(max(MARGIN * times / passes, SHORTEST_PASS), 1.0)
             if times > 1:
                 whole_s = times * pass_s
                 share = best_exposure(information, self._exposure_s, whole_s, floor, start=share)
                 share /= times
         self._share_s = share
-        dwell_s = self._dwells(share * budget_s / pass_s)
+        dwell_s = self._dwells(self._balanced(share, known) * budget_s / pass_s)
         if times is None:
             return dwell_s, None
         travel_s = self._visit_cost_s * np.count_nonzero(dwell_s)
         return dwell_s, times * pass_s * (1 + travel_s / max(float(dwell_s.sum()), 1e-9))
+
+    def _balanced(self, share_s: F64, known: _Known) -> F64:
+        """Give both flanks the same time, so that they are measured at the same mean time.
+
+        Which side gets more is chance where both tell the same; with a drift it would shift D.
+        """
+        center_um, sigma_um = known.fit.slices.center_um, known.fit.slices.sigma0_nm
+        if center_um is None or sigma_um is None:
+            return share_s
+        off_um = self._line_um() - center_um
+        sides = [off_um < -sigma_um / 1e3, off_um > sigma_um / 1e3]
+        times_s = [float(share_s[side].sum()) for side in sides]
+        if min(times_s) <= 0:
+            return share_s
+        balanced_s = share_s.copy()
+        for side, time_s in zip(sides, times_s, strict=True):
+            balanced_s[side] *= sum(times_s) / 2 / time_s
+        return balanced_s
 
     def _take_pass(self, visits: list[Visit], dwell_s: F64 | None = None) -> None:
         """Make the visits of a pass the next ones."""
@@ -241,12 +266,15 @@ class DecidedRoute:
     def _information(self, known: _Known) -> Information:
         """Of a second at each place of the plan, by the light seen so far."""
         adaptive = self._plan.adaptive
-        line = [place.x_um for place in self._plan.places()]
-        if len(set(line)) == 1:
-            line = [place.y_um for place in self._plan.places()]
         light = light_of(known.fit, known.found).pooled(SLICES)
         robust = adaptive is not None and adaptive.mode == "robust"
-        return Information(light, line, robust=robust)
+        return Information(light, self._line_um(), robust=robust)
+
+    def _line_um(self) -> F64:
+        """Where the places of an adaptive plan lie along their line."""
+        places = self._plan.places()
+        x_um = np.array([place.x_um for place in places])
+        return x_um if np.ptp(x_um) > 0 else np.array([place.y_um for place in places])
 
     def _warn(
         self, index: int, elapsed_s: float, needed_s: float | None, d: float, error: float

@@ -72,9 +72,10 @@ def test_the_dwell_goes_where_it_tells_most(tmp_path: Path) -> None:
     assert np.argmax(by_place) != np.abs(places_um).argmin()  # the flanks get more than the centre
     # what is left out of one pass comes in a later one: nowhere stays unchecked
     assert (scan.exposure_s >= 2 * 0.2).all()
-    # passes count as long as even ones do in the mean, but for the last
+    # forth and back alike, and as long as even ones do in the mean, but for the last
     passes = [sum(each.dwell_s) for each in found.of(Decided) if each.dwell_s]
-    assert np.mean(passes[:-1]) == pytest.approx(21 * 0.2, rel=0.1)
+    assert passes[0::2] == passes[1::2]
+    assert np.mean([each for each in passes if each > 1]) == pytest.approx(21 * 0.2, rel=0.1)
     # passes still alternate in direction
     rows = scan.stored & (scan.columns["pass_index"] >= 2)
     for index in np.unique(scan.columns["pass_index"][rows]):
@@ -262,6 +263,20 @@ def test_the_goal_is_nearer_with_more_light_and_with_placed_dwell() -> None:
     assert placed is not None
     assert dim == pytest.approx(4 * bright, rel=0.02)
     assert dim > 2 * placed
+
+
+def test_both_flanks_are_measured_at_the_same_mean_time(tmp_path: Path) -> None:
+    """Else a drift would shift them against each other, and D with them."""
+    plan = plan_of(adaptive={}, stop_when="3 % on D")
+    _, _, scan = scanned(tmp_path, plan, "simulation.seed=7")
+    rows = np.flatnonzero(scan.stored)
+    place, live_s = scan.columns["position_index"][rows], scan.columns["live_s"][rows]
+    middle_s = scan.columns["started_s"][rows] + live_s / 2
+    off_um = np.array([scan.plan.places()[i].x_um for i in place]) - fit_scan(scan).center_um
+    left, right = (
+        np.average(middle_s[side], weights=live_s[side]) for side in (off_um < -0.3, off_um > 0.3)
+    )
+    assert abs(left - right) < 0.03 * middle_s.max()
 
 
 def test_pile_up_does_not_decide(tmp_path: Path) -> None:
