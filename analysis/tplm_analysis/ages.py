@@ -4,7 +4,6 @@ import math
 
 import numpy as np
 from scipy.optimize import nnls
-from scipy.signal import fftconvolve
 
 from .irf import Irf
 from .maps import FloatArray, MapData
@@ -90,5 +89,7 @@ def _in_parts(irf: Irf, t: FloatArray, step: float) -> FloatArray:
 
 def _recorded(light: FloatArray, response: FloatArray) -> FloatArray:
     """Return what falls into each bin; light and response in parts of bins."""
+    from scipy.signal import fftconvolve  # loading it takes half a second
+
     spread = fftconvolve(light, response[None, :], axes=1)[:, : response.size]
     return np.asarray(spread.reshape(light.shape[0], -1, _PARTS).sum(axis=2))

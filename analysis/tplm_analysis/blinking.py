@@ -9,8 +9,7 @@ from typing import ClassVar, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import minimize, minimize_scalar
-from scipy.special import gammaln, zeta
-from scipy.stats import poisson
+from scipy.special import gammaln, pdtr, pdtrc, zeta
 
 from .maps import FloatArray
 from .results import Result
@@ -152,8 +151,9 @@ def find_threshold(counts: ArrayLike) -> Threshold:
     threshold = wrong = math.nan
     if two:
         threshold = (bright - dark + math.log((1 - share) / share)) / math.log(bright / dark)
-        missed = share * poisson.cdf(threshold, bright)
-        wrong = float(missed + (1 - share) * poisson.sf(threshold, dark))
+        below = math.floor(threshold)
+        missed, false = (pdtr(below, bright), pdtrc(below, dark)) if below >= 0 else (0.0, 1.0)
+        wrong = float(share * missed + (1 - share) * false)
     return Threshold(threshold, dark, bright, share, wrong, ratio, two)
 
 

@@ -8,7 +8,7 @@ from typing import ClassVar, Literal, Unpack, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.stats import chi2 as chi2_law
+from scipy.special import chdtri
 
 from .decay_fit import (
     DecayModelFit,
@@ -169,7 +169,7 @@ def fit_decay_model(
 def _beats(parameters: FloatArray, deviance: FloatArray, better: int, than: int) -> bool:
     more = parameters[better] - parameters[than]
     fall = deviance[than] - deviance[better]
-    return bool(more > 0 and fall > chi2_law.isf(SIGNIFICANCE, more))
+    return bool(more > 0 and fall > float(chdtri(more, SIGNIFICANCE)))
 
 
 def _warranted(parameters: FloatArray, deviance: FloatArray, known: FloatArray) -> int | None:

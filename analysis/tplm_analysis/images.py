@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import chi2 as chi2_law
+from scipy.special import chdtrc
 
 from . import _images as im
 from ._images import C0, FLOOR, VXX, VXY, X0, Y0, StackFit
@@ -847,7 +847,7 @@ def _round_p(found: _Study) -> tuple[float | None, float | None]:
     apart = np.array([[1.0, -1.0, 0.0], [0.0, 0.0, 1.0]])
     rest = apart @ tensor
     wald = float(rest @ np.linalg.solve(apart @ covariance @ apart.T, rest))
-    return float(chi2_law.sf(lr, 4)), float(chi2_law.sf(wald, 2))
+    return float(chdtrc(4, max(lr, 0.0))), float(chdtrc(2, max(wald, 0.0)))
 
 
 def _principal_axes(

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.stats import chi2
+from scipy.special import chdtri
 
 from ._likelihood import FIRST_VARIANCE, B
 from .fits import FitWarning, TimeZero
@@ -283,7 +283,7 @@ def _gate(poorer: ModelScore, richer: ModelScore) -> float:
     if richer.growth == "power-law":
         return gate + ALPHA_LR
     more = richer.parameters - _SHAPE[richer.model] - poorer.parameters + _SHAPE[poorer.model]
-    return gate + float(chi2.isf(_RARE, max(more, 1)))
+    return gate + float(chdtri(max(more, 1), _RARE))
 
 
 def _rivals(one: ModelScore, scores: Sequence[ModelScore]) -> list[ModelScore]:

@@ -8,7 +8,7 @@ from typing import ClassVar, Literal, get_args
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.optimize import least_squares
-from scipy.stats import chi2 as chi2_law
+from scipy.special import chdtrc
 
 from .maps import FloatArray
 from .photophysics import BOLTZMANN_MEV_PER_K
@@ -393,7 +393,7 @@ def _checked(
 
 
 def _p_value(chi2: float, degrees: int) -> float:
-    return float(chi2_law.sf(chi2, degrees)) if degrees > 0 else 1.0
+    return float(chdtrc(degrees, chi2)) if degrees > 0 else 1.0
 
 
 def _weighted(

@@ -255,7 +255,10 @@ def test_two_bright_bins_have_windows_without_a_warning():
     assert found.prompt_fraction == pytest.approx(0.5)
 
 
-@pytest.mark.parametrize(("photons", "lifetime_ns"), [(2e3, 2.3), (2e4, 0.6), (1e6, 2.3)])
+@pytest.mark.parametrize(
+    ("photons", "lifetime_ns"),
+    [(2e3, 2.3), (2e4, 0.6), pytest.param(1e6, 2.3, marks=pytest.mark.full)],
+)
 def test_error_of_the_time_to_1e(photons, lifetime_ns):
     expected, t_ns, _ = drawn(exponentials([lifetime_ns], [1]), photons)
     truth = ta.lifetime_1e(t_ns, (expected - 1) * 1e6)

@@ -23,7 +23,7 @@ from tplm_daq.store import ScanMap
 PLAN = LineScan(half_range_um=2, positions=21, dwell_s=1, passes=4)
 
 
-@pytest.mark.parametrize("d_cm2_per_s", [0.0, 0.02, 0.1])
+@pytest.mark.parametrize("d_cm2_per_s", [0.0, pytest.param(0.02, marks=pytest.mark.full), 0.1])
 def test_a_scan_gives_back_the_films_diffusivity(tmp_path: Path, d_cm2_per_s: float) -> None:
     change = f"simulation.sample.d_cm2_per_s={d_cm2_per_s}"
     with open_instrument("simulated", [change, "simulation.seed=7"]) as microscope:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tplm_config import parse_plan
+from tplm_config import load_plan, parse_plan
 from tplm_daq import read_scan
 from tplm_daq.cli import main
 from tplm_drivers import connect as real_connect
@@ -36,7 +36,20 @@ def test_demo(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert answer["visits_stored"] == answer["visits_planned"] == 412
     assert sorted(path.name for path in out.iterdir()) == ["film.h5", "film.json", "film.png"]
     assert json.loads((out / "film.json").read_text(encoding="utf-8")) == answer
-    assert run(capsys, "demo", "--out", out)[0] == 0
+
+
+def test_demo_again_replaces_what_it_left(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With few visits; `test_demo` has them all."""
+    few = lambda name, changes: load_plan(name, [*changes, "passes=1"])  # noqa: E731
+    monkeypatch.setattr("tplm_daq.cli.acquire.load_plan", few)
+    film = tmp_path / "film.h5"
+    assert run(capsys, "demo", "--out", tmp_path)[0] == 0
+    first = film.stat()
+    assert run(capsys, "demo", "--out", tmp_path)[0] == 0
+    assert film.stat().st_mtime_ns > first.st_mtime_ns
+    assert read_scan(film).complete
 
 
 def test_scan_and_resume(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

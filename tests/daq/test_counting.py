@@ -399,7 +399,15 @@ def test_a_line_flown_over_gives_the_same_map(tmp_path: Path, cut: str) -> None:
     assert kept.photons > flown.position_counts.sum(), "the run-up is kept too"
 
 
-@pytest.mark.parametrize("answer_s", [0.05, 0.2, pytest.param(0.6, marks=pytest.mark.full), 5.0])
+@pytest.mark.parametrize(
+    "answer_s",
+    [
+        pytest.param(0.05, marks=pytest.mark.full),
+        0.2,
+        pytest.param(0.6, marks=pytest.mark.full),
+        5.0,
+    ],
+)
 def test_a_stage_that_answers_slowly_costs_no_counts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer_s: float
 ) -> None:

@@ -119,7 +119,7 @@ def examine(killed: Killed) -> str:
 
 
 @pytest.mark.parametrize(
-    "kills", [3, pytest.param(200, marks=[pytest.mark.full, pytest.mark.timeout(3000)])]
+    "kills", [2, pytest.param(200, marks=[pytest.mark.full, pytest.mark.timeout(3000)])]
 )
 def test_kills_at_random_moments(tmp_path: Path, kills: int) -> None:
     longest_s = duration_s(tmp_path)
@@ -142,7 +142,7 @@ def test_kills_at_random_moments(tmp_path: Path, kills: int) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no such signal to one process")
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+@pytest.mark.parametrize("name", ["SIGINT", pytest.param("SIGTERM", marks=pytest.mark.full)])
 def test_a_signal_to_the_program_ends_with_exit_code_3(tmp_path: Path, name: str) -> None:
     """As at the table: a real process, in real time, in the middle of a long dwell."""
     import signal

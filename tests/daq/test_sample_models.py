@@ -161,7 +161,7 @@ def seconds_until_stopped(path: Path, how: str) -> float:
         sample = rig.microscope.sample
         assert isinstance(sample, ModelledSample)
     assert sample._computation is not None
-    sample._computation._thread.join(20.0)
+    sample._computation._thread.join(60.0)  # the first one compiles
     assert not sample._computation._thread.is_alive()
     return ended_s[0] - asked_s[0]
 

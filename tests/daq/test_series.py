@@ -46,6 +46,19 @@ from tplm_daq.store import frozen, read_scan
 from tplm_drivers import DeviceError
 
 
+@pytest.fixture(autouse=True)
+def _no_picture(request, monkeypatch) -> None:
+    """It takes as long as everything else; drawn only for those who ask for `picture`."""
+    if "picture" not in request.fixturenames:
+        monkeypatch.setattr(engine, "draw_series", lambda *_: None)
+
+
+@pytest.fixture
+def picture() -> str:
+    """Name of the picture, which is drawn then."""
+    return "series.png"
+
+
 def scans_of(folder: Path):
     return [read_scan(folder / entry.file) for entry in read_manifest(folder).points]
 
@@ -117,7 +130,7 @@ def test_a_dry_run_tells_every_point() -> None:
 # -- a whole series ----------------------------------------------------------------------------
 
 
-def test_a_series_from_python_gives_back_the_trend(tmp_path) -> None:
+def test_a_series_from_python_gives_back_the_trend(tmp_path, picture) -> None:
     plan = load_series(
         "power-series",
         ["scan.positions=15", "scan.passes=2", "scan.half_range_um=1.4",
@@ -139,9 +152,9 @@ def test_a_series_from_python_gives_back_the_trend(tmp_path) -> None:
         rows = list(csv.DictReader(file))
     assert [row["set_power_nw"] for row in rows] == ["3.0", "20.0", "8.0", "5.0", "12.0"]
     assert float(rows[1]["d_cm2_per_s"]) == outcome.manifest.points[1].result.d_cm2_per_s
-    assert (out / "series.png").read_bytes().startswith(b"\x89PNG")
+    assert (out / picture).read_bytes().startswith(b"\x89PNG")
     assert {path.name for path in out.iterdir()} - {".series.lock"} == {
-        "series.json", "series.png", "summary.csv", "log.jsonl", *(f"p00{i}.h5" for i in range(5)),
+        "series.json", picture, "summary.csv", "log.jsonl", *(f"p00{i}.h5" for i in range(5)),
     }  # fmt: skip
     # the same call again finds nothing to do
     again = run_series(plan, "simulated", out)
@@ -504,7 +517,7 @@ def test_a_lost_manifest_is_made_again_from_the_scan_files(tmp_path) -> None:
 # -- what is made of the points ----------------------------------------------------------------
 
 
-def test_a_table_that_cannot_be_written_ends_nothing(tmp_path) -> None:
+def test_a_table_that_cannot_be_written_ends_nothing(tmp_path, picture) -> None:
     """Some spreadsheets let nobody else replace a file that they show."""
     folder = tmp_path / "s"
     (folder / "summary.csv").mkdir(parents=True)
@@ -512,7 +525,7 @@ def test_a_table_that_cannot_be_written_ends_nothing(tmp_path) -> None:
     assert outcome.ending is Ending.COMPLETED
     assert len(notices(events, "summary")) == 3  # after each point and at the end
     assert read_manifest(folder).ending == "completed"
-    assert (folder / "series.png").exists()
+    assert (folder / picture).exists()
     (folder / "summary.csv").rmdir()
     run(folder)
     assert (folder / "summary.csv").is_file()
