@@ -436,6 +436,29 @@ class SharedTime:
         fresh, slower = Standing.fresh(len(self.prospects)), np.ones(len(self.prospects))
         return self._share_out(self.x(()), fresh, self.share.time_s, slower)
 
+    def shares(
+        self, entries: Sequence[Entry], is_open: Collection[int], left_s: float | None = None
+    ) -> Shares:
+        """How the time is shared between the points that are not over.
+
+        Parameters
+        ----------
+        entries : sequence of Entry
+            All points.
+        is_open : collection of int
+            Numbers of those that are not over.
+        left_s : float, optional
+            Time to share; what is left of the series if not given.
+        """
+        if left_s is None:
+            left_s = self.left_s(entries)
+        standing = self.standing(entries, is_open)
+        return self._share_out(self.x(entries), standing, left_s, self._slower(entries))
+
+    def left_s(self, entries: Sequence[Entry]) -> float:
+        """Time of the instrument that no point has taken yet."""
+        return self.share.time_s - sum(entry.spent_s for entry in entries)
+
     def x(self, entries: Sequence[Entry]) -> F64:
         """Time between excitations in µs, as read back where it was, or the swept quantity."""
         found = np.array([each.x for each in self.prospects])
@@ -486,9 +509,8 @@ class SharedTime:
             How long it may measure from its first visit on, s; below zero if there is no time.
         """
         share, each = self.share, self.prospects[index]
-        left_s = share.time_s - sum(entry.spent_s for entry in entries)
-        slower = self._slower(entries)
-        found = self._share_out(self.x(entries), self.standing(entries, is_open), left_s, slower)
+        left_s = self.left_s(entries)
+        found = self.shares(entries, is_open)
         time_s = float(found.times_s[index])
         name, unit = ("τ", "µs") if share.so_that == "tau" else ("the slope", "cm²/s per unit")
         stderr = found.stderr if math.isfinite(found.stderr) else None
@@ -502,7 +524,8 @@ class SharedTime:
         )
         shares_s = tuple(round(float(s), 3) for s in found.times_s)
         told = TimeShared(index, time_s, left_s, why, shares_s, share.so_that, stderr)
-        limit_s = time_s - slower[index] * each.prepare_s - each.after_s - each.visit_s
+        slower = float(self._slower(entries)[index])
+        limit_s = time_s - slower * each.prepare_s - each.after_s - each.visit_s
         return told, limit_s
 
     def _slower(self, entries: Sequence[Entry]) -> F64:

@@ -85,7 +85,7 @@ def sharing_of(
     why = last_decision(folder / "log.jsonl")
     wanted, unit = wanted_of(plan)
     try:
-        shares_s, visits, (now, then, even) = _shares(entries, plan, profile, left_s)
+        shares_s, visits, (now, then, even) = _shares(entries, plan, profile)
         proposal = propose(entries, plan, profile)
     except Exception as failure:  # noqa: BLE001 - the points are shown all the same
         problem = f"{type(failure).__name__}: {failure}"
@@ -103,28 +103,20 @@ def wanted_of(plan: SeriesPlan) -> tuple[str, str]:
 
 
 def _shares(
-    entries: "tuple[Entry, ...]", plan: SeriesPlan, profile: InstrumentProfile, left_s: float
+    entries: "tuple[Entry, ...]", plan: SeriesPlan, profile: InstrumentProfile
 ) -> tuple[dict[int, float], dict[int, float], tuple[float | None, ...]]:
     """Shares and visits of the points that are not over; error now, in the end, with even shares.
 
     What `tplm_daq.series.SharedTime.decide` says of the next point, for all of them.
     """
     from tplm_daq.series import SharedTime
-    from tplm_daq.series.sharing import share_out
 
     shared = SharedTime(plan, profile)
     each = shared.prospects
     is_open = {entry.index for entry in entries if entry.state in ("waiting", "running")}
-    ratios = [e.prepare_s / p.prepare_s for e, p in zip(entries, each, strict=True) if e.prepare_s]
-    slower = float(np.median(ratios)) if ratios else 1.0
-    costs_s = [p.beside_s + (slower - 1) * p.prepare_s for p in each]
     x, standing = shared.x(entries), shared.standing(entries, is_open)
-    guesses = [p.guess_cm2_per_s for p in each]
     # with no further time the error is the one of what was counted so far
-    so_far, found = (
-        share_out(shared.share, x, shared.unit_errors, costs_s, standing, time_s, guesses)
-        for time_s in (0.0, left_s)
-    )
+    so_far, found = shared.shares(entries, is_open, 0.0), shared.shares(entries, is_open)
     shares_s, visits = {}, {}
     for index in sorted(is_open):
         entry, passes_s = entries[index], float(found.passes_s[index])
