@@ -12,13 +12,16 @@ import argparse
 import math
 import tempfile
 import time
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
 from unittest import mock
 
 import numpy as np
 
+from tplm_analysis import ModelChoice
 from tplm_config import Leg, LineScan, load_profile
 from tplm_daq import open_instrument, session
 from tplm_daq.analysis import fit_scan
@@ -83,15 +86,25 @@ def scan_of(job: Job, folder: Path) -> tuple[Scan, float]:
         return scan, microscope.instrument.clock.now_s() - begun_s
 
 
-def measure(job: Job) -> tuple[float, float, float, int]:
-    """Measuring time, D, its error, and visits of one scan."""
+Row = tuple[float, float, float, int]
+"""Measuring time, D, its error, and visits."""
+
+
+def measure_as(job: Job, models: Sequence[ModelChoice]) -> list[Row]:
+    """What one scan gives, fitted with each model."""
     with tempfile.TemporaryDirectory() as folder:
         scan, took_s = scan_of(job, Path(folder))
-        fit = fit_scan(scan, pile_up="coates")
-    d, error = fit.d_cm2_per_s, fit.d_stderr_cm2_per_s
-    if d is None or error is None:
-        d = error = math.nan
-    return took_s, d, error, int(scan.stored.sum())
+        fits = [fit_scan(scan, pile_up="coates", model=model) for model in models]
+    visits = int(scan.stored.sum())
+    return [
+        (took_s, fit.d_cm2_per_s or math.nan, fit.d_stderr_cm2_per_s or math.nan, visits)
+        for fit in fits
+    ]
+
+
+def measure(job: Job) -> Row:
+    """What one scan gives by default."""
+    return measure_as(job, ["auto"])[0]
 
 
 def predicted_and_measured(seed: int) -> tuple[float, float, float]:
@@ -251,8 +264,11 @@ def main() -> None:
                 seeds = range(1001, 1001 + asked.trouble)
                 probe = measure(Job(d, 1000, True))[0]
                 jobs = [Job(d, s, True, trouble, probe) for s in seeds]
-                found = np.array(list(pool.map(measure, jobs)))
-                print(f"D = {d} " + words(trouble, d, found), flush=True)
+                models: list[ModelChoice] = ["auto"]
+                models += ["voigt"] if trouble == "Voigt profile" else []
+                found = np.array(list(pool.map(measure_as, jobs, repeat(models))))
+                for k, model in enumerate(models):
+                    print(f"D = {d}, {model}: " + words(trouble, d, found[:, k]), flush=True)
 
 
 if __name__ == "__main__":
