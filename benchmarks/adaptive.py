@@ -16,7 +16,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from itertools import repeat
+from itertools import pairwise, repeat
 from pathlib import Path
 from unittest import mock
 
@@ -193,12 +193,14 @@ def draw(path: Path) -> None:
             scan = scan_of(Job(0.01, 7, is_adaptive), Path(folder))[0]
             x_um, exposure_s = scan.map().x_um, scan.exposure_s
             told = [line for line in scan.decisions if line["d_stderr_cm2_per_s"]]
+            # of a pair of passes the first: both are decided at once
+            told = [b for a, b in pairwise([{"why": ""}, *told]) if a["why"] != b["why"]]
             rows = np.flatnonzero(scan.stored)
             ends_s = scan.columns["started_s"] + scan.columns["live_s"]
             passes = scan.columns["pass_index"]
             at_s = [ends_s[rows][passes[rows] < line["pass_index"]].max() for line in told]
         errors = [100 * line["d_stderr_cm2_per_s"] / abs(line["d_cm2_per_s"]) for line in told]
-        where.step(x_um, exposure_s, where="mid", label=f"{name}, {exposure_s.sum():.0f} s in all")
+        where.step(x_um, exposure_s, where="mid", label=f"{name}\n{exposure_s.sum():.0f} s in all")
         when.plot(at_s, errors, ".-", label=name)
     where.set(xlabel="position (µm)", ylabel="counting time (s)", title="Where the time went")
     when.set(
@@ -209,8 +211,8 @@ def draw(path: Path) -> None:
         axis.set_ticks(ticks, labels=[str(tick) for tick in ticks])
         axis.set_minor_formatter(lambda *_: "")
     when.axhline(5, color="0.6", lw=0.8)
-    for axes in (where, when):
-        axes.legend(frameon=False)
+    where.legend(frameon=False, loc="upper left", fontsize="small")
+    when.legend(frameon=False)
     figure.savefig(path, dpi=130)
     print(f"drawn: {path}")
 
