@@ -227,6 +227,8 @@ def stderr_of(light: Light, plan: ScanPlan) -> float | None:
 
 def _between(light: Light, plan: ScanPlan, error: float) -> tuple[float, float] | None:
     """The predicted error at both ends of the error bar of D, where that matters."""
+    if light.d_stderr_cm2_per_s == 0:
+        return None
     ends = [error]
     for side in (-1, 1):
         d = max(light.d_cm2_per_s + side * light.d_stderr_cm2_per_s, 0.0)

@@ -28,7 +28,27 @@ SHARE, MESSAGE = 6, 7
 """Columns of the points as they are measured."""
 
 
-class ForecastModel(QAbstractTableModel):
+class _Headed(QAbstractTableModel):
+    """A table with a word and a tip over each column."""
+
+    HEAD: tuple[tuple[str, str], ...] = ()
+
+    def columnCount(self, parent: QModelIndex | None = None) -> int:  # noqa: N802
+        return len(self.HEAD)
+
+    def headerData(  # noqa: N802
+        self, section: int, orientation: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole
+    ) -> Any:
+        if orientation is not Qt.Orientation.Horizontal:
+            return None
+        if role == Qt.ItemDataRole.DisplayRole:
+            return self.HEAD[section][0]
+        if role == Qt.ItemDataRole.ToolTipRole:
+            return self.HEAD[section][1]
+        return None
+
+
+class ForecastModel(_Headed):
     """The points of a plan that was not begun."""
 
     HEAD = (
@@ -54,14 +74,6 @@ class ForecastModel(QAbstractTableModel):
 
     def rowCount(self, parent: QModelIndex | None = None) -> int:  # noqa: D102, N802
         return 0 if parent is not None and parent.isValid() else len(self._points)
-
-    def columnCount(self, parent: QModelIndex | None = None) -> int:  # noqa: D102, N802
-        return len(self.HEAD)
-
-    def headerData(  # noqa: D102, N802
-        self, section: int, orientation: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole
-    ) -> Any:
-        return _head(self.HEAD, section, orientation, role)
 
     def data(self, index: QModelIndex, role: int = Qt.ItemDataRole.DisplayRole) -> Any:  # noqa: D102
         if role == Qt.ItemDataRole.TextAlignmentRole and index.column() != 1:
@@ -93,19 +105,7 @@ class ForecastModel(QAbstractTableModel):
                 return words.NONE if value is None else f"{value:.3g}"
 
 
-def _head(
-    head: Sequence[tuple[str, str]], section: int, orientation: Qt.Orientation, role: int
-) -> Any:
-    if orientation is not Qt.Orientation.Horizontal:
-        return None
-    if role == Qt.ItemDataRole.DisplayRole:
-        return head[section][0]
-    if role == Qt.ItemDataRole.ToolTipRole:
-        return head[section][1]
-    return None
-
-
-class PointsModel(QAbstractTableModel):
+class PointsModel(_Headed):
     """The points of a series; those not yet begun can be dragged."""
 
     reordered = pyqtSignal(list)
@@ -156,14 +156,6 @@ class PointsModel(QAbstractTableModel):
 
     def rowCount(self, parent: QModelIndex | None = None) -> int:  # noqa: D102, N802
         return 0 if parent is not None and parent.isValid() else len(self.entries)
-
-    def columnCount(self, parent: QModelIndex | None = None) -> int:  # noqa: D102, N802
-        return len(self.HEAD)
-
-    def headerData(  # noqa: D102, N802
-        self, section: int, orientation: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole
-    ) -> Any:
-        return _head(self.HEAD, section, orientation, role)
 
     def data(self, index: QModelIndex, role: int = Qt.ItemDataRole.DisplayRole) -> Any:  # noqa: D102
         entry = self.entries[index.row()]
